@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The lab file: what machine to build, which kernels to boot and what to run, validated.
+
+Everything has a default, so an empty file (or none) describes the published set-up scaled to a
+small host. Units stand in the names.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from lab.errors import ConfigError
+
+MAX_ENGINES = 16
+
+
+class Clock(StrEnum):
+    """What time a guest sees: instructions executed, or the host's."""
+
+    VIRTUAL = "virtual"
+    HOST = "host"
+
+
+class Variant(StrEnum):
+    """Instrumentation of a kernel build; each is a list of configuration fragments."""
+
+    PLAIN = "plain"
+    DEBUG = "debug"
+    KASAN = "kasan"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Node(_Model):
+    """A NUMA node of the guest."""
+
+    memory_mib: Annotated[int, Field(ge=128, le=65536)]
+    cpus: Annotated[int, Field(ge=1, le=16)] = 1
+
+
+class Topology(_Model):
+    """NUMA nodes in node order."""
+
+    nodes: Annotated[tuple[Node, ...], Field(min_length=2, max_length=8)] = (
+        Node(memory_mib=1024),
+        Node(memory_mib=1536),
+    )
+
+
+class Engine(_Model):
+    """The emulated DMA functions and their timing.
+
+    ``latency_ns`` is the fixed cost of a descriptor, ``bandwidth_bytes_per_s`` the rate of one
+    function, ``fabric_bandwidth_bytes_per_s`` the limit that all functions share; 0 is unlimited.
+    """
+
+    kind: Literal["ptdma"] = "ptdma"
+    count: Annotated[int, Field(ge=0, le=MAX_ENGINES)] = 1
+    node: Annotated[int, Field(ge=0, le=7)] = 1
+    msix: bool = True
+    latency_ns: Annotated[int, Field(ge=0, le=10_000_000_000)] = 350
+    bandwidth_bytes_per_s: Annotated[int, Field(ge=0)] = 2_900_000_000
+    fabric_bandwidth_bytes_per_s: Annotated[int, Field(ge=0)] = 18_000_000_000
+
+
+class Kernel(_Model):
+    """Which kernel to build: a base, our series on it or not, and its instrumentation."""
+
+    base: str = "7.3"
+    variant: Variant = Variant.PLAIN
+
+
+class LabFile(_Model):
+    """A whole lab file."""
+
+    topology: Topology = Topology()
+    engine: Engine = Engine()
+    kernel: Kernel = Kernel()
+    clock: Clock = Clock.VIRTUAL
+
+    @model_validator(mode="after")
+    def _engine_node_exists(self) -> LabFile:
+        if self.engine.node >= len(self.topology.nodes):
+            raise ValueError(
+                f"engine.node is {self.engine.node}, but there are only "
+                f"{len(self.topology.nodes)} nodes"
+            )
+        return self
+
+
+def read_lab_file(path: Path) -> LabFile:
+    """Read and validate a lab file (TOML).
+
+    Raises:
+        ConfigError: the file can't be read, is no TOML, or says something that can't be run; the
+            message names each field.
+    """
+    hint = f"correct {path}; docs/lab-file.md lists every field"
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"a readable lab file at {path}", str(error), hint=hint) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"TOML in {path}", str(error), hint=hint) from error
+    try:
+        return LabFile.model_validate(data)
+    except ValidationError as error:
+        seen = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc']) or 'file'}: {item['msg']}"
+            for item in error.errors()
+        )
+        raise ConfigError(f"a valid lab file in {path}", seen, hint=hint) from error

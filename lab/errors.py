@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The lab's exceptions: each says what was awaited, what was seen, where the log is, what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class LabError(Exception):
+    """Something kept the lab from giving a verdict.
+
+    Attributes:
+        awaited: what should have happened.
+        seen: what happened instead.
+        log: the file that tells more, if there is one.
+        hint: what the reader can do next.
+    """
+
+    def __init__(
+        self, awaited: str, seen: str, *, log: Path | None = None, hint: str | None = None
+    ) -> None:
+        self.awaited = awaited
+        self.seen = seen
+        self.log = log
+        self.hint = hint
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        lines = [f"awaited: {self.awaited}", f"seen:    {self.seen}"]
+        if self.log is not None:
+            lines.append(f"log:     {self.log}")
+        if self.hint:
+            lines.append(f"next:    {self.hint}")
+        return "\n".join(lines)
+
+
+class ConfigError(LabError):
+    """A lab file, option or combination of both that can't be run."""
+
+
+class HostError(LabError):
+    """The host lacks a program, package, permission or room that the lab needs."""
+
+
+class SourceError(LabError):
+    """Upstream source can't be had, or is not what its pin says."""
+
+
+class CacheError(LabError):
+    """The artifact cache can't be read, written or locked."""
+
+
+class BuildError(LabError):
+    """QEMU, a kernel, a module or the image did not build."""
+
+
+class MachineError(LabError):
+    """QEMU did not start, or the machine is not the one that was asked for."""
+
+
+class PremiseError(LabError):
+    """An experiment's premise does not hold, so that its result would mean nothing."""
+
+
+class GuestError(LabError):
+    """The guest ended the run before its verdict."""
+
+
+class GuestCrash(GuestError):
+    """The guest kernel crashed: oops, panic, BUG, KASAN, lockdep or hung task.
+
+    Attributes:
+        excerpt: the part of the console log that shows it.
+    """
+
+    def __init__(
+        self,
+        awaited: str,
+        seen: str,
+        *,
+        excerpt: str,
+        log: Path | None = None,
+        hint: str | None = None,
+    ) -> None:
+        self.excerpt = excerpt
+        super().__init__(awaited, seen, log=log, hint=hint)
+
+
+class GuestTimeout(GuestError):
+    """The guest did not answer before its deadline."""
+
+
+class GuestLost(GuestError):
+    """QEMU or the guest vanished without a word."""

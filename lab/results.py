@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The record of a run: the one schema that every report is made from.
+
+A record holds facts and verdicts, never formatting. It is written as ``record.json``; fields that
+differ between two runs of the same thing (host times, paths) live under ``host`` alone, so that
+two records of one experiment on the virtual clock are equal but for ``host``.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA = "dcbm-lab/record/1"
+
+
+class Outcome(StrEnum):
+    """How a run ended. The six are never merged."""
+
+    PASS = "PASS"  # noqa: S105 - a verdict, not a password
+    FAIL = "FAIL"
+    CRASH = "CRASH"
+    TIMEOUT = "TIMEOUT"
+    LOST = "LOST"
+    ERROR = "ERROR"
+
+    @property
+    def exit_code(self) -> int:
+        """Exit status of the command line for this outcome."""
+        return _EXIT_CODES[self]
+
+
+_EXIT_CODES = {
+    Outcome.PASS: 0,
+    Outcome.FAIL: 1,
+    Outcome.ERROR: 3,
+    Outcome.CRASH: 4,
+    Outcome.TIMEOUT: 5,
+    Outcome.LOST: 6,
+}
+
+# What a whole is called when its parts differ: the first of these that any part has.
+_SEVERITY = (
+    Outcome.ERROR,
+    Outcome.LOST,
+    Outcome.CRASH,
+    Outcome.TIMEOUT,
+    Outcome.FAIL,
+    Outcome.PASS,
+)
+
+
+def worst(outcomes: list[Outcome]) -> Outcome:
+    """Outcome of a whole from its parts'; nothing at all is an ERROR, never a pass."""
+    for outcome in _SEVERITY:
+        if outcome in outcomes:
+            return outcome
+    return Outcome.ERROR
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Check(_Model):
+    """One thing that had to hold, with what was seen."""
+
+    name: str
+    held: bool
+    awaited: str
+    seen: str
+
+
+class CpuShare(_Model):
+    """Share of the pinned CPU's time over the measured interval, in percent of wall time."""
+
+    user_pct: float
+    sys_pct: float
+    idle_pct: float
+    irq_pct: float
+
+
+class DeviceCounters(_Model):
+    """What the emulated engines counted, summed over functions (or of one function)."""
+
+    descriptors: int
+    bytes: int
+    interrupts: int
+    errors: int
+
+
+class WrongPage(_Model):
+    """First difference found in a page."""
+
+    page: int
+    address: str
+    offset: int
+    expected: str
+    seen: str
+
+
+class Integrity(_Model):
+    """Pages whose whole content was compared with what it has to be."""
+
+    pages_verified: int
+    pages_wrong: int
+    wrong: list[WrongPage] = Field(default_factory=list)
+
+
+class MovePoint(_Model):
+    """One folio size of the move_pages sweep within a mode."""
+
+    folio_kib: int
+    moves: int
+    folios_per_move: int
+    gb_per_s_mean: float
+    gb_per_s_stdev: float
+    dma_copies: int
+    folios_failures: int
+    channels_used: int
+    device: DeviceCounters
+    integrity: Integrity
+
+
+class Mode(_Model):
+    """One configuration of an experiment, from one fresh boot."""
+
+    name: str
+    outcome: Outcome
+    wall_ms: float | None = None
+    pages_migrated: int | None = None
+    dma_copies: int | None = None
+    folios_failures: int | None = None
+    hog_iterations: int | None = None
+    cpu: CpuShare | None = None
+    device: DeviceCounters | None = None
+    integrity: Integrity | None = None
+    moves: list[MovePoint] = Field(default_factory=list)
+    checks: list[Check] = Field(default_factory=list)
+    error: str | None = None
+    excerpt: str | None = None
+    details: dict[str, Any] = Field(default_factory=dict)
+
+
+class KernelIdentity(_Model):
+    """Which kernels ran."""
+
+    base: str
+    release: str
+    variant: str
+    series: str | None
+    source_hash: str
+    config_hash: str
+    compiler: str
+
+
+class HostFacts(_Model):
+    """What may differ between two runs of the same thing."""
+
+    started: str
+    duration_s: float
+    lab_version: str
+    qemu_version: str
+    folder: str
+
+
+class Record(_Model):
+    """A whole run of one experiment."""
+
+    schema_: str = Field(default=SCHEMA, alias="schema")
+    experiment: str
+    outcome: Outcome
+    clock: str
+    kernel: list[KernelIdentity]
+    parameters: dict[str, Any]
+    modes: list[Mode]
+    host: HostFacts
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    def write(self, folder: Path) -> Path:
+        """Write ``record.json`` into `folder` atomically and return its path."""
+        path = folder / "record.json"
+        partial = folder / ".record.json.partial"
+        partial.write_text(self.model_dump_json(by_alias=True, indent=2) + "\n", encoding="utf-8")
+        partial.replace(path)
+        return path
+
+    @classmethod
+    def read(cls, path: Path) -> Record:
+        """Read a record back; raises pydantic's ValidationError if it is not one."""
+        return cls.model_validate_json(path.read_text(encoding="utf-8"))
