@@ -10,7 +10,7 @@ from __future__ import annotations
 import tomllib
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -34,6 +34,14 @@ class Variant(StrEnum):
     KASAN = "kasan"
 
 
+class Iommu(StrEnum):
+    """The IOMMU in front of the engines, translating when there is one."""
+
+    NONE = "none"
+    AMD = "amd"
+    INTEL = "intel"
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,12 +54,13 @@ class Node(_Model):
 
 
 class Topology(_Model):
-    """NUMA nodes in node order."""
+    """NUMA nodes in node order, and the IOMMU that all PCI functions are behind."""
 
     nodes: Annotated[tuple[Node, ...], Field(min_length=2, max_length=8)] = (
         Node(memory_mib=1024),
         Node(memory_mib=1536),
     )
+    iommu: Iommu = Iommu.NONE
 
 
 class Engine(_Model):
@@ -78,12 +87,13 @@ class Kernel(_Model):
 
 
 class LabFile(_Model):
-    """A whole lab file."""
+    """A whole lab file; `experiment` holds each experiment's parameters under its name."""
 
     topology: Topology = Topology()
     engine: Engine = Engine()
     kernel: Kernel = Kernel()
     clock: Clock = Clock.VIRTUAL
+    experiment: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _engine_node_exists(self) -> LabFile:

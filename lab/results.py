@@ -93,13 +93,14 @@ class DeviceCounters(_Model):
 
 
 class WrongPage(_Model):
-    """First difference found in a page."""
+    """First difference found in a page; `offset` and `bytes_wrong` are in bytes."""
 
     page: int
     address: str
     offset: int
     expected: str
     seen: str
+    bytes_wrong: int | None = None
 
 
 class Integrity(_Model):
@@ -146,10 +147,17 @@ class Mode(_Model):
 
 
 class KernelIdentity(_Model):
-    """Which kernels ran."""
+    """Which kernel ran.
+
+    `version` is its source's in the distributor's words, `fallback` says why another source than
+    the pinned one was taken, `series` is the hash of our patches (none: vanilla), `config_hash`
+    that of the resolved configuration.
+    """
 
     base: str
     release: str
+    version: str | None = None
+    fallback: str | None = None
     variant: str
     series: str | None
     source_hash: str
@@ -164,11 +172,12 @@ class HostFacts(_Model):
     duration_s: float
     lab_version: str
     qemu_version: str
+    accelerator: str = "tcg"
     folder: str
 
 
 class Record(_Model):
-    """A whole run of one experiment."""
+    """A whole run of one experiment; `error` says what kept it from running at all."""
 
     schema_: str = Field(default=SCHEMA, alias="schema")
     experiment: str
@@ -177,6 +186,7 @@ class Record(_Model):
     kernel: list[KernelIdentity]
     parameters: dict[str, Any]
     modes: list[Mode]
+    error: str | None = None
     host: HostFacts
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Everything from a bare checkout. Builds and downloads go to $XDG_CACHE_HOME/dcbm-lab, Python packages
+# to .venv; nothing else of the host is changed, but for the Debian packages that "setup" installs.
+
+SHELL = /bin/bash
+.SHELLFLAGS = -eu -o pipefail -c
+.DEFAULT_GOAL = help
+
+PYTHON ?= python3
+VENV = .venv
+BIN = $(VENV)/bin
+PACKAGES_STAMP = $(VENV)/.packages
+PYTHON_STAMP = $(VENV)/.installed
+SOURCES = lab tests
+# Guests share the host's CPUs: more of them at once only makes each slower.
+GUESTS_AT_ONCE ?= 2
+ARGS ?=
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(PYTHON_STAMP) ## Debian packages (those that are missing; as root or by sudo) and .venv
+
+$(PACKAGES_STAMP): lab/host.py
+	@missing="$$($(PYTHON) lab/host.py | tr '\n' ' ')"; \
+	missing="$${missing% }"; \
+	if [ -n "$$missing" ]; then \
+	    as_root=; \
+	    if [ "$$(id -u)" != 0 ]; then \
+	        as_root=sudo; \
+	        if ! command -v sudo >/dev/null; then \
+	            echo "missing packages; as root: apt-get install $$missing" >&2; exit 1; \
+	        fi; \
+	    fi; \
+	    echo "installing: $$missing"; \
+	    $$as_root env DEBIAN_FRONTEND=noninteractive apt-get -q update; \
+	    $$as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y \
+	        install --no-install-recommends $$missing; \
+	    missing="$$($(PYTHON) lab/host.py | tr '\n' ' ')"; \
+	    if [ -n "$${missing% }" ]; then \
+	        echo "still missing after the installation: $$missing" >&2; exit 1; \
+	    fi; \
+	fi
+	@mkdir -p $(VENV)
+	@touch $@
+
+$(PYTHON_STAMP): pyproject.toml $(PACKAGES_STAMP)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+.PHONY: run
+run: setup ## set up, build what is missing, run the compaction experiment (ARGS="--output DIR" …)
+	$(BIN)/dcbm-lab run compaction $(ARGS)
+
+.PHONY: build
+build: setup ## QEMU, kernels and guest image, without running anything
+	$(BIN)/dcbm-lab build all
+
+.PHONY: test
+test: setup ## every test: unit, device models, guests
+	$(BIN)/python -m pytest -n $(GUESTS_AT_ONCE) --dist loadgroup $(ARGS)
+
+.PHONY: check
+check: lint ## linters, types and unit tests, in less than a minute
+	$(BIN)/python -m pytest -q -n auto tests/unit $(ARGS)
+
+.PHONY: check-device
+check-device: setup ## build and run the device models' own tests
+	$(BIN)/python -m pytest -m device tests/device $(ARGS)
+
+.PHONY: lint
+lint: setup ## ruff and mypy
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy
+
+.PHONY: clean
+clean: ## remove .venv and what the tools left in the checkout; the artifact cache stays
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
+	@echo "the artifact cache stays: dcbm-lab cache gc --days 0 empties it"

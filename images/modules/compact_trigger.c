@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Allocates high-order pages in the calling task, so that each allocation
+ * enters direct compaction, and measures the loop: wall time and the kernel's
+ * account of the CPU, both to the nanosecond.
+ */
+#include <linux/atomic.h>
+#include <linux/capability.h>
+#include <linux/cpumask.h>
+#include <linux/fs.h>
+#include <linux/gfp.h>
+#include <linux/kernel_stat.h>
+#include <linux/list.h>
+#include <linux/miscdevice.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/nodemask.h>
+#include <linux/rcupdate.h>
+#include <linux/sched.h>
+#include <linux/sched/cputime.h>
+#include <linux/sched/signal.h>
+#include <linux/timekeeping.h>
+#include <linux/uaccess.h>
+#include <linux/vtime.h>
+
+#include "compact_trigger.h"
+
+/*
+ * What a huge page fault that may work for its page asks for: movable, so that
+ * asynchronous compaction takes its sources from movable blocks, direct
+ * reclaim and compaction allowed, no emergency reserves, no warning. It does
+ * not wake kswapd, and so not kcompactd either: all the work is done, and
+ * accounted, in this task. Without __GFP_NORETRY a failed asynchronous pass is
+ * followed by a synchronous one. __GFP_THISNODE: a page of another node would
+ * be a success without any compaction.
+ */
+#define TRIGGER_GFP	(GFP_TRANSHUGE | __GFP_THISNODE)
+
+/* The same without any effort: succeeds only if such a page is free. */
+#define FREE_GFP	(GFP_TRANSHUGE_LIGHT | __GFP_THISNODE)
+
+/*
+ * An attempt fails when the compaction scanners meet, and the next one starts
+ * anew, but skips the pageblocks that did not help this time. Only kswapd clears
+ * these marks, or the kernel after it has put off 1 + 2 + 4 + … + 64 attempts.
+ * So many in a row, doubled, mean that the page really can't be had.
+ */
+#define MAX_RETRIES_IN_A_ROW	256
+
+/* One user at a time: two loops at once would spoil each other's figures. */
+static struct trigger {
+	atomic_t open;		/* 1 while the device is open */
+	struct mutex lock;	/* serialises ioctls; protects what follows */
+	struct list_head pages;	/* held pages, by their lru member */
+	unsigned int order;	/* of the held pages */
+} trigger = {
+	.lock = __MUTEX_INITIALIZER(trigger.lock),
+	.pages = LIST_HEAD_INIT(trigger.pages),
+};
+
+#ifdef CONFIG_VIRT_CPU_ACCOUNTING_GEN
+/*
+ * With generic virtual time accounting, a task keeps up to one tick of user
+ * and system time to itself before it goes to the CPU's account, and
+ * kcpustat_cpu_fetch() adds only what the running task holds. Add what the
+ * others hold, or each would shift up to 4 ms (HZ=250) out of the interval or
+ * into it. A task that moved between CPUs brings its share along, as it does
+ * in the kernel's account.
+ */
+static void add_pending_cputime(struct compact_trigger_cputime *sum, int cpu)
+{
+	struct task_struct *process, *task;
+
+	rcu_read_lock();
+	for_each_process_thread(process, task) {
+		u64 user, system;
+
+		if (task == current || task_cpu(task) != cpu)
+			continue;
+		user = READ_ONCE(task->vtime.utime);
+		system = READ_ONCE(task->vtime.stime);
+		if (task_nice(task) > 0)
+			sum->nice += user;
+		else
+			sum->user += user;
+		sum->system += system;
+	}
+	rcu_read_unlock();
+}
+#else
+static void add_pending_cputime(struct compact_trigger_cputime *sum, int cpu)
+{
+}
+#endif
+
+/* The source of /proc/stat's line for @cpu, before it is rounded to ticks. */
+static void read_cputime(struct compact_trigger_cputime *sum, int cpu)
+{
+	struct kernel_cpustat fetched;
+	u64 *stat = fetched.cpustat;
+
+	kcpustat_cpu_fetch(&fetched, cpu);
+	sum->user = stat[CPUTIME_USER];
+	sum->nice = stat[CPUTIME_NICE];
+	sum->system = stat[CPUTIME_SYSTEM];
+	sum->idle = stat[CPUTIME_IDLE];
+	sum->iowait = stat[CPUTIME_IOWAIT];
+	sum->irq = stat[CPUTIME_IRQ];
+	sum->softirq = stat[CPUTIME_SOFTIRQ];
+	sum->steal = stat[CPUTIME_STEAL];
+	add_pending_cputime(sum, cpu);
+}
+
+static int read_counter(u64 *value, u64 address)
+{
+	u64 __user *counter = u64_to_user_ptr(address);
+	int error;
+
+	*value = 0;
+	if (!address)
+		return 0;
+	/* Preemption is off: the caller's page is resident, or this fails. */
+	pagefault_disable();
+	error = get_user(*value, counter);
+	pagefault_enable();
+	return error;
+}
+
+/* One end of the interval. All of it on one CPU and without a task switch. */
+static int take_sample(struct compact_trigger_sample *sample, u64 counter_address)
+{
+	int error;
+
+	preempt_disable();
+	sample->clock_ns = ktime_get_ns();
+	error = read_counter(&sample->counter, counter_address);
+	read_cputime(&sample->cputime, smp_processor_id());
+	preempt_enable();
+	return error;
+}
+
+static void free_held(void)
+{
+	struct page *page, *next;
+
+	list_for_each_entry_safe(page, next, &trigger.pages, lru) {
+		list_del(&page->lru);
+		__free_pages(page, trigger.order);
+		cond_resched();
+	}
+}
+
+/*
+ * What is free already would be an allocation without compaction. A large
+ * machine has few such pages among very many, a small one would mostly
+ * measure them.
+ */
+static int take_free(struct compact_trigger_run *run)
+{
+	struct page *page;
+
+	while ((page = alloc_pages_node(run->node, FREE_GFP, run->order))) {
+		list_add(&page->lru, &trigger.pages);
+		run->taken_free++;
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		cond_resched();
+	}
+	return 0;
+}
+
+static int allocate(struct compact_trigger_run *run)
+{
+	unsigned int failures = 0;
+
+	while (run->allocated < run->count) {
+		struct page *page;
+
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		page = alloc_pages_node(run->node, TRIGGER_GFP, run->order);
+		if (page) {
+			list_add(&page->lru, &trigger.pages);
+			run->allocated++;
+			failures = 0;
+		} else if (failures++ < MAX_RETRIES_IN_A_ROW) {
+			run->retries++;
+		} else {
+			break;
+		}
+		/* A neighbour on this CPU gets its share on every kernel. */
+		cond_resched();
+	}
+	return 0;
+}
+
+static int measure(struct compact_trigger_run *run)
+{
+	int error, end_error;
+
+	error = take_sample(&run->start, run->counter_address);
+	if (error)
+		return error;
+	error = allocate(run);
+	end_error = take_sample(&run->end, run->counter_address);
+	return error ? error : end_error;
+}
+
+static int check_run(const struct compact_trigger_run *run)
+{
+	if (run->reserved || run->node >= MAX_NUMNODES ||
+	    !node_state(run->node, N_MEMORY) || run->order > MAX_PAGE_ORDER ||
+	    current->nr_cpus_allowed != 1)
+		return -EINVAL;
+	if (!list_empty(&trigger.pages))
+		return -EBUSY;
+	return 0;
+}
+
+static long trigger_run(void __user *argument)
+{
+	struct compact_trigger_run run;
+	int error;
+
+	if (copy_from_user(&run, argument, sizeof(run)))
+		return -EFAULT;
+	error = check_run(&run);
+	if (error)
+		return error;
+	run.allocated = 0;
+	run.taken_free = 0;
+	run.retries = 0;
+	run.cpu = raw_smp_processor_id();
+	trigger.order = run.order;
+	error = take_free(&run);
+	if (!error)
+		error = measure(&run);
+	if (!error && copy_to_user(argument, &run, sizeof(run)))
+		error = -EFAULT;
+	if (error)
+		free_held();
+	return error;
+}
+
+static long trigger_sample(void __user *argument)
+{
+	struct compact_trigger_sample sample;
+	int error;
+
+	if (current->nr_cpus_allowed != 1)
+		return -EINVAL;
+	error = take_sample(&sample, 0);
+	if (error)
+		return error;
+	return copy_to_user(argument, &sample, sizeof(sample)) ? -EFAULT : 0;
+}
+
+static long trigger_ioctl(struct file *file, unsigned int command, unsigned long argument)
+{
+	long result;
+
+	if (mutex_lock_killable(&trigger.lock))
+		return -EINTR;
+	switch (command) {
+	case COMPACT_TRIGGER_RUN:
+		result = trigger_run((void __user *)argument);
+		break;
+	case COMPACT_TRIGGER_FREE:
+		free_held();
+		result = 0;
+		break;
+	case COMPACT_TRIGGER_SAMPLE:
+		result = trigger_sample((void __user *)argument);
+		break;
+	default:
+		result = -ENOTTY;
+	}
+	mutex_unlock(&trigger.lock);
+	return result;
+}
+
+static int trigger_open(struct inode *inode, struct file *file)
+{
+	if (!capable(CAP_SYS_ADMIN))
+		return -EPERM;
+	return atomic_cmpxchg(&trigger.open, 0, 1) ? -EBUSY : 0;
+}
+
+static int trigger_release(struct inode *inode, struct file *file)
+{
+	free_held();
+	atomic_set(&trigger.open, 0);
+	return 0;
+}
+
+static const struct file_operations trigger_operations = {
+	.owner		= THIS_MODULE,
+	.open		= trigger_open,
+	.release	= trigger_release,
+	.unlocked_ioctl	= trigger_ioctl,
+};
+
+static struct miscdevice trigger_device = {
+	.minor	= MISC_DYNAMIC_MINOR,
+	.name	= "compact_trigger",
+	.fops	= &trigger_operations,
+	.mode	= 0600,
+};
+module_misc_device(trigger_device);
+
+MODULE_DESCRIPTION("Measured high-order allocations that trigger compaction");
+MODULE_LICENSE("GPL");

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Moves a region between two nodes with move_pages(2), in folios of one proven
+ * size, and checks after each move where every page is and what it contains.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <linux/mempolicy.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "folio_size.h"
+#include "kernel_state.h"
+#include "options.h"
+#include "pattern.h"
+#include "region.h"
+#include "report.h"
+
+static const char usage[] =
+	"usage: movepages --from A --to B --cpu C --folio-kib S --total-mib T [--rounds R]\n"
+	"\n"
+	"Faults in T MiB on node A in folios of exactly S KiB (a power of two from 4 to\n"
+	"2048), and moves them to node B and back, R times (default 1), on CPU C. A\n"
+	"\"move\" event tells the time of each move and what its verification found.\n";
+
+#ifndef MADV_HUGEPAGE
+#define MADV_HUGEPAGE 14
+#endif
+
+struct workload {
+	unsigned long from, to, cpu, folio_kib, total_mib, rounds;
+	char *start;
+	size_t folios, pages, folio_pages;
+	uint32_t generation;
+	void **addresses;	/* one a page */
+	void **heads;		/* one a folio */
+	int *nodes;		/* destination, one a folio */
+	int *status;		/* one a page */
+};
+
+struct placement {
+	uint64_t pages_elsewhere;	/* not on the node they should be on */
+	uint64_t folios_wrong;		/* not one folio of the size */
+};
+
+static void *array(size_t count, size_t size)
+{
+	void *memory = calloc(count, size);
+
+	if (!memory)
+		fail(EXIT_FAILED, ENOMEM, "no memory for %zu entries", count);
+	return memory;
+}
+
+static long move_pages(size_t count, void **addresses, const int *nodes, int *status)
+{
+	return syscall(SYS_move_pages, 0, count, addresses, nodes, status, MPOL_MF_MOVE);
+}
+
+static void prepare(struct workload *workload)
+{
+	size_t size_bytes = workload->total_mib << 20, i;
+	int error;
+
+	workload->folio_pages = workload->folio_kib * 1024 / PAGE_BYTES;
+	workload->pages = size_bytes / PAGE_BYTES;
+	workload->folios = workload->pages / workload->folio_pages;
+	workload->addresses = array(workload->pages, sizeof(*workload->addresses));
+	workload->heads = array(workload->folios, sizeof(*workload->heads));
+	workload->nodes = array(workload->folios, sizeof(*workload->nodes));
+	workload->status = array(workload->pages, sizeof(*workload->status));
+	folio_size_allow(workload->folio_kib);
+	workload->start = region_map(size_bytes, workload->from);
+	if (workload->folio_pages > 1 && madvise(workload->start, size_bytes, MADV_HUGEPAGE))
+		fail(EXIT_PREMISE, errno, "large folios can't be asked for");
+	error = region_populate(workload->start, size_bytes);
+	if (error)
+		fail(EXIT_PREMISE, error, "node %lu has no room", workload->from);
+	/* From here on nothing may collapse or enlarge a folio. */
+	folio_size_restore();
+	if (madvise(workload->start, size_bytes, MADV_NOHUGEPAGE))
+		fail(EXIT_FAILED, errno, "large folios can't be declined");
+	for (i = 0; i < workload->pages; i++)
+		workload->addresses[i] = workload->start + i * PAGE_BYTES;
+	for (i = 0; i < workload->folios; i++)
+		workload->heads[i] = workload->addresses[i * workload->folio_pages];
+}
+
+static struct placement find_placement(const struct workload *workload, unsigned long node)
+{
+	struct placement placement = { 0 };
+	size_t i;
+
+	/* Without nodes nothing moves: the status is where each page is. */
+	if (move_pages(workload->pages, workload->addresses, NULL, workload->status))
+		fail(EXIT_FAILED, errno, "the pages' nodes can't be asked for");
+	for (i = 0; i < workload->pages; i++)
+		placement.pages_elsewhere += workload->status[i] != (int)node;
+	placement.folios_wrong = folio_size_count_wrong(workload->start, workload->folios,
+							workload->folio_kib);
+	return placement;
+}
+
+static void assert_premise(const struct workload *workload)
+{
+	struct placement placement = find_placement(workload, workload->from);
+
+	if (placement.pages_elsewhere)
+		fail(EXIT_PREMISE, 0, "%" PRIu64 " of %zu pages are not on node %lu",
+		     placement.pages_elsewhere, workload->pages, workload->from);
+	if (placement.folios_wrong)
+		fail(EXIT_PREMISE, 0, "%" PRIu64 " of %zu folios have not %lu KiB",
+		     placement.folios_wrong, workload->folios, workload->folio_kib);
+}
+
+static void report_statuses(const struct workload *workload, unsigned long to)
+{
+	uint64_t failed = 0;
+	int first = 0;
+	size_t i;
+
+	for (i = 0; i < workload->folios; i++) {
+		if (workload->status[i] == (int)to)
+			continue;
+		if (!failed++)
+			first = workload->status[i];
+	}
+	report("\"folios_failed\":%" PRIu64 ",\"first_status\":%d,", failed, first);
+}
+
+/* One measured move, and all that is checked about it. */
+static void move(struct workload *workload, unsigned long round, unsigned long from,
+		 unsigned long to)
+{
+	static struct vmstat before, after;
+	struct verification verification = { 0 };
+	struct placement placement;
+	uint64_t start_ns, wall_ns;
+	long result;
+	size_t i;
+
+	/* What a frame still holds from an earlier round must be wrong now. */
+	workload->generation++;
+	pattern_fill(workload->start, workload->pages * PAGE_BYTES, workload->generation);
+	for (i = 0; i < workload->folios; i++) {
+		workload->nodes[i] = (int)to;
+		workload->status[i] = INT32_MIN;
+	}
+	vmstat_read(&before);
+	start_ns = monotonic_ns();
+	result = move_pages(workload->folios, workload->heads, workload->nodes,
+			    workload->status);
+	wall_ns = monotonic_ns() - start_ns;
+	if (result < 0)
+		fail(EXIT_FAILED, errno, "move_pages failed");
+	vmstat_read(&after);
+	report("{\"event\":\"move\",\"round\":%lu,\"from\":%lu,\"to\":%lu,\"folio_kib\":%lu,"
+	       "\"folios\":%zu,\"pages\":%zu,\"bytes\":%zu,\"wall_ns\":%" PRIu64
+	       ",\"not_moved\":%ld,",
+	       round, from, to, workload->folio_kib, workload->folios, workload->pages,
+	       workload->pages * PAGE_BYTES, wall_ns, result);
+	report_statuses(workload, to);
+	placement = find_placement(workload, to);
+	for (i = 0; i < workload->pages; i++)
+		verify_page(&verification, workload->addresses[i], i, workload->generation);
+	report("\"pages_elsewhere\":%" PRIu64 ",\"folios_split\":%" PRIu64 ",",
+	       placement.pages_elsewhere, placement.folios_wrong);
+	report_verification(&verification);
+	report(",");
+	report_vmstat(&before, &after);
+	report("}");
+	report_end();
+}
+
+static void read_options(int argc, char **argv, struct workload *workload)
+{
+	const struct option_number numbers[] = {
+		{ "from", &workload->from, 0, 63, false },
+		{ "to", &workload->to, 0, 63, false },
+		{ "cpu", &workload->cpu, 0, 1023, false },
+		{ "folio-kib", &workload->folio_kib, 4, 2048, false },
+		{ "total-mib", &workload->total_mib, 2, 1 << 20, false },
+		{ "rounds", &workload->rounds, 1, PATTERN_MAX_GENERATION / 2, true },
+		{ NULL, NULL, 0, 0, false },
+	};
+	const struct option_flag flags[] = { { NULL, NULL } };
+
+	options_read(argc, argv, usage, numbers, flags);
+	if (workload->folio_kib & (workload->folio_kib - 1))
+		fail(EXIT_USAGE, EINVAL, "--folio-kib is no power of two");
+	if (workload->total_mib % 2)
+		fail(EXIT_USAGE, EINVAL, "--total-mib is no multiple of 2");
+	if (workload->from == workload->to)
+		fail(EXIT_USAGE, EINVAL, "--from and --to are the same node");
+}
+
+int main(int argc, char **argv)
+{
+	struct workload workload = { .rounds = 1 };
+	unsigned long round;
+
+	read_options(argc, argv, &workload);
+	pin_to_cpu(workload.cpu);
+	prepare(&workload);
+	assert_premise(&workload);
+	for (round = 0; round < workload.rounds; round++) {
+		move(&workload, round, workload.from, workload.to);
+		move(&workload, round, workload.to, workload.from);
+	}
+	return 0;
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "pattern.h"
+
+#define PAGE_WORDS (PATTERN_PAGE_BYTES / sizeof(uint64_t))
+
+/*
+ * Multiplication by an odd number is a bijection of the 64-bit words, so that
+ * distinct keys stay distinct. This one (2^64 divided by the golden ratio)
+ * spreads neighbours over all bits. The word after a word is one addition away.
+ */
+#define STEP 0x9e3779b97f4a7c15ull
+
+uint64_t pattern_word(uint64_t address, uint32_t generation)
+{
+	uint64_t key = (address >> 3) | ((uint64_t)generation << 45);
+
+	return key * STEP;
+}
+
+void pattern_fill(void *start, size_t size_bytes, uint32_t generation)
+{
+	uint64_t word = pattern_word((uintptr_t)start, generation);
+	uint64_t *words = start;
+	size_t i;
+
+	for (i = 0; i < size_bytes / sizeof(*words); i++, word += STEP)
+		words[i] = word;
+}
+
+static void describe(const uint64_t *words, uint32_t generation,
+		     struct pattern_mismatch *mismatch)
+{
+	size_t i, byte;
+
+	mismatch->bytes_wrong = 0;
+	for (i = 0; i < PAGE_WORDS; i++) {
+		uint64_t expected = pattern_word((uintptr_t)&words[i], generation);
+		uint64_t difference = words[i] ^ expected;
+
+		/* Little endian: the lowest byte has the lowest address. */
+		for (byte = 0; byte < sizeof(difference); byte++) {
+			if (!((difference >> (8 * byte)) & 0xff))
+				continue;
+			if (mismatch->bytes_wrong++)
+				continue;
+			mismatch->offset = i * sizeof(*words) + byte;
+			mismatch->address = (uintptr_t)words + mismatch->offset;
+			mismatch->expected = expected;
+			mismatch->seen = words[i];
+		}
+	}
+}
+
+int pattern_check_page(const void *page, uint32_t generation,
+		       struct pattern_mismatch *mismatch)
+{
+	uint64_t word = pattern_word((uintptr_t)page, generation);
+	const uint64_t *words = page;
+	uint64_t difference = 0;
+	size_t i;
+
+	for (i = 0; i < PAGE_WORDS; i++, word += STEP)
+		difference |= words[i] ^ word;
+	if (!difference)
+		return 0;
+	describe(words, generation, mismatch);
+	return 1;
+}

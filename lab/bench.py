@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What modes boot on: builds the QEMU, kernels and images that a plan asks for, and boots them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lab.build.image import ImageArtifact, build_image
+from lab.build.kernel import KernelArtifact, KernelChoice, build_kernel
+from lab.build.qemu import QemuArtifact, build_qemu
+from lab.cache import Cache, hash_file
+from lab.config import Clock, Kernel
+from lab.doctor import KvmAnswer, try_kvm
+from lab.experiments.base import ModePlan
+from lab.machine import BootFiles, Guest, MachineSpec, boot
+from lab.progress import Progress
+from lab.results import KernelIdentity
+
+# Host seconds for a whole mode: only a guard for what no single program's limit catches.
+SESSION_TIMEOUT_S = 3600.0
+
+
+@dataclass(frozen=True)
+class BuiltBench:
+    """Artifacts for every mode of a plan, and what executes its guests."""
+
+    qemu: QemuArtifact
+    accelerator: Literal["tcg", "kvm"]
+    artifacts: dict[KernelChoice, tuple[KernelArtifact, ImageArtifact]]
+
+    @property
+    def kernels(self) -> list[KernelIdentity]:
+        """The kernels, in the order in which the plan asks for them."""
+        return [identity(kernel) for kernel, _image in self.artifacts.values()]
+
+    @property
+    def qemu_version(self) -> str:
+        """Version of the QEMU that the modes boot in."""
+        return self.qemu.version
+
+    @contextmanager
+    def boot(self, mode: ModePlan, folder: Path) -> Iterator[Guest]:
+        """Boot a mode's machine; `folder` gets its logs and the kernel's configuration."""
+        kernel, image = self.artifacts[choice_of(mode)]
+        shutil.copyfile(kernel.config, folder / "kernel.config")
+        spec = MachineSpec(mode.machine.topology, mode.machine.engine, self.accelerator)
+        files = BootFiles.of(self.qemu, kernel, image)
+        with boot(
+            spec, files, folder, mode.machine.clock, SESSION_TIMEOUT_S, mode.command_line
+        ) as guest:
+            yield guest
+
+
+def choice_of(mode: ModePlan) -> KernelChoice:
+    """The kernel that a mode boots."""
+    kernel = mode.machine.kernel
+    return KernelChoice(base=kernel.base, variant=kernel.variant, patched=mode.patched)
+
+
+def prepare(modes: Sequence[ModePlan], progress: Progress) -> BuiltBench:
+    """Build what the modes need, or take it from the cache.
+
+    Raises:
+        SourceError, BuildError, CacheError, HostError: something can't be had.
+    """
+    cache = Cache()
+    qemu = build_qemu(cache, progress)
+    artifacts: dict[KernelChoice, tuple[KernelArtifact, ImageArtifact]] = {}
+    for choice in dict.fromkeys(choice_of(mode) for mode in modes):
+        kernel = build_kernel(cache, choice, progress)
+        artifacts[choice] = (kernel, build_image(cache, kernel, progress))
+    accelerator: Literal["tcg", "kvm"] = "tcg"
+    if any(mode.machine.clock is Clock.HOST for mode in modes):
+        kernel, _image = next(iter(artifacts.values()))
+        answer = try_kvm(cache, qemu, kernel, progress)
+        progress.note(answer.line)
+        accelerator = "kvm" if answer.usable else "tcg"
+    return BuiltBench(qemu, accelerator, artifacts)
+
+
+def try_kvm_if_built(choice: Kernel, progress: Progress) -> KvmAnswer | None:
+    """Whether KVM can run a guest here; None while there is no QEMU or kernel to try it with."""
+    cache = Cache()
+    if not {"qemu", "kernel"} <= {entry.kind for entry in cache.list_entries()}:
+        return None
+    wanted = KernelChoice(base=choice.base, variant=choice.variant, patched=False)
+    qemu = build_qemu(cache, progress)
+    return try_kvm(cache, qemu, build_kernel(cache, wanted, progress), progress)
+
+
+def build_parts(
+    choice: Kernel, progress: Progress, *, qemu: bool, kernels: bool, images: bool
+) -> list[tuple[str, Path]]:
+    """Build what is asked for, for a vanilla and a patched kernel; an image needs its kernel.
+
+    Returns:
+        What was built, with its place in the cache.
+
+    Raises:
+        SourceError, BuildError, CacheError, HostError: something can't be had.
+    """
+    cache = Cache()
+    built: list[tuple[str, Path]] = []
+    if qemu:
+        built.append(("QEMU", build_qemu(cache, progress).binary))
+    if kernels or images:
+        for patched in (False, True):
+            wanted = KernelChoice(base=choice.base, variant=choice.variant, patched=patched)
+            kernel = build_kernel(cache, wanted, progress)
+            built.append((wanted.label, kernel.vmlinux))
+            if images:
+                image = build_image(cache, kernel, progress)
+                built.append((f"image of {wanted.label}", image.initramfs))
+    return built
+
+
+def identity(kernel: KernelArtifact) -> KernelIdentity:
+    """What a record says about a kernel."""
+    return KernelIdentity(
+        base=kernel.base,
+        release=kernel.release,
+        variant=kernel.variant,
+        series=kernel.series,
+        version=kernel.version,
+        fallback=kernel.fallback,
+        source_hash=kernel.source_hash,
+        config_hash=hash_file(kernel.config),
+        compiler=kernel.compiler,
+    )

@@ -1,0 +1,396 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Content-addressed artifacts, shared by every lab of a user.
+
+An entry is a directory ``<root>/<kind>/<key>/`` that appears by one rename and never changes
+afterwards. Its manifest holds the SHA-256 of every file; an entry is checked against it before use,
+and a damaged one is built again. A work tree ``<root>/work/<kind>/<name>/`` is the opposite: it
+may change, belongs to one lab at a time, and knows when its last user was killed in it.
+
+Nothing here has to be repaired by hand: whoever is killed leaves a partial directory that the next
+builder of the same entry, or the garbage collection, removes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+from filelock import FileLock, Timeout
+
+from lab.errors import CacheError
+from lab.progress import Progress, SilentProgress
+
+SCHEMA = 1
+MANIFEST = ".manifest.json"
+_PARTIAL = ".partial-"
+_DAMAGED = ".damaged-"
+_POLL_S = 0.2
+_CHUNK_BYTES = 1 << 20
+
+
+def default_root() -> Path:
+    """``$XDG_CACHE_HOME/dcbm-lab``, or the platform's default for it."""
+    return Path(platformdirs.user_cache_dir("dcbm-lab"))
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def hash_tree(root: Path, *, skip: Callable[[Path], bool] | None = None) -> str:
+    """SHA-256 over names, run bits, link targets and contents of every file below `root`."""
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*")):
+        relative = path.relative_to(root)
+        if "__pycache__" in relative.parts or (skip is not None and skip(relative)):
+            continue
+        if path.is_symlink():
+            digest.update(f"link {relative} {path.readlink()}\n".encode())
+        elif path.is_file():
+            run = "x" if path.stat().st_mode & stat.S_IXUSR else "-"
+            digest.update(f"file {relative} {run} {hash_file(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def make_key(**inputs: str) -> str:
+    """Key of an artifact from everything that decides its bytes; the order doesn't matter."""
+    text = json.dumps(inputs, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+@dataclass(frozen=True)
+class EntryFacts:
+    """An entry as ``dcbm-lab cache list`` shows it."""
+
+    kind: str
+    key: str
+    title: str
+    path: Path
+    size_bytes: int
+    used_at: float
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What a garbage collection removed."""
+
+    paths: tuple[Path, ...]
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class WorkTree:
+    """A directory that is this lab's alone while the context is open.
+
+    Attributes:
+        path: the directory; it exists.
+        interrupted: the last user was killed in it, so that a half-written file may lie anywhere.
+    """
+
+    path: Path
+    interrupted: bool
+
+
+class Cache:
+    """The artifacts below one root directory."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = default_root() if root is None else root
+        self._checked: dict[Path, tuple[int, ...]] = {}
+
+    # -- entries ---------------------------------------------------------------------------
+
+    def path(self, kind: str, key: str) -> Path:
+        """Where the entry is or would be."""
+        return self.root / kind / key
+
+    def find(self, kind: str, key: str, progress: Progress | None = None) -> Path | None:
+        """The entry if it is there and whole, marked as used; damage is reported as a warning."""
+        path = self.path(kind, key)
+        if not path.is_dir():
+            return None
+        damage = self._damage_once(path)
+        if damage is None:
+            with contextlib.suppress(OSError):
+                os.utime(path / MANIFEST)
+            return path
+        (progress or SilentProgress()).warn(f"{kind}/{key} in the cache is damaged: {damage}")
+        return None
+
+    def entry(
+        self,
+        kind: str,
+        key: str,
+        build: Callable[[Path], None],
+        *,
+        title: str = "",
+        progress: Progress | None = None,
+    ) -> Path:
+        """The entry, built by ``build(empty_directory)`` unless it is there and whole.
+
+        Only one lab builds an entry; others wait for it and say so. `title` is for people.
+
+        Raises:
+            CacheError: the cache can't be read or written.
+            LabError: whatever `build` raises; nothing is published then.
+        """
+        progress = progress or SilentProgress()
+        found = self.find(kind, key, progress)
+        if found is not None:
+            return found
+        with self.lock(f"{kind}-{key}", progress, title or kind):
+            found = self.find(kind, key)
+            if found is not None:
+                return found
+            path = self.path(kind, key)
+            partial = path.with_name(_PARTIAL + key)
+            try:
+                self._discard(path)
+                self._discard(partial)
+                partial.mkdir(parents=True)
+            except OSError as error:
+                raise self._unusable(error) from error
+            try:
+                build(partial)
+                self._publish(partial, path, kind, title)
+            except BaseException:
+                shutil.rmtree(partial, ignore_errors=True)
+                raise
+        return path
+
+    def _publish(self, partial: Path, path: Path, kind: str, title: str) -> None:
+        files: dict[str, list[Any]] = {}
+        links: dict[str, str] = {}
+        for item in sorted(partial.rglob("*")):
+            name = str(item.relative_to(partial))
+            if item.is_symlink():
+                links[name] = str(item.readlink())
+            elif item.is_file():
+                item.chmod(item.stat().st_mode & 0o555)
+                files[name] = [item.stat().st_size, hash_file(item)]
+        manifest = {
+            "schema": SCHEMA,
+            "kind": kind,
+            "key": path.name,
+            "title": title,
+            "files": files,
+            "links": links,
+        }
+        try:
+            (partial / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+            partial.replace(path)
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def _damage_once(self, path: Path) -> str | None:
+        """As `_damage`, but files that this process has hashed aren't hashed again."""
+        manifest, damage = _read_manifest(path)
+        if damage is not None:
+            return damage
+        try:
+            signature = tuple(
+                value
+                for name in manifest["files"]
+                for info in [(path / name).stat()]
+                for value in (info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
+            )
+        except OSError as error:
+            return str(error)
+        if self._checked.get(path) == signature:
+            return None
+        damage = _damage(path, manifest)
+        if damage is None:
+            self._checked[path] = signature
+        return damage
+
+    def _discard(self, path: Path) -> None:
+        """Remove a directory so that no half of it can be seen under its own name."""
+        if not path.exists():
+            return
+        aside = path.with_name(f"{_DAMAGED}{path.name}-{os.getpid()}-{time.monotonic_ns()}")
+        path.rename(aside)
+        shutil.rmtree(aside)
+
+    # -- work trees ------------------------------------------------------------------------
+
+    @contextmanager
+    def worktree(self, kind: str, name: str, progress: Progress, title: str) -> Iterator[WorkTree]:
+        """A directory for builds in place, locked until the context ends.
+
+        Raises:
+            CacheError: the cache can't be written.
+        """
+        path = self.root / "work" / kind / name
+        marker = path.with_name(f"{name}.in-use")
+        with self.lock(f"work-{kind}-{name}", progress, title):
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+                interrupted = marker.exists()
+                marker.touch()
+            except OSError as error:
+                raise self._unusable(error) from error
+            try:
+                yield WorkTree(path, interrupted)
+            finally:
+                with contextlib.suppress(OSError):
+                    os.utime(path)
+                    marker.unlink()
+
+    # -- locks -----------------------------------------------------------------------------
+
+    @contextmanager
+    def lock(self, name: str, progress: Progress, title: str) -> Iterator[None]:
+        """Exclude every other lab from `name`; waiting is shown as a step.
+
+        Raises:
+            CacheError: the lock can't be made.
+        """
+        path = self.root / "locks" / f"{name}.lock"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(path)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                with progress.step(f"waiting for another lab: {title}"):
+                    lock.acquire(poll_interval=_POLL_S)
+        except OSError as error:
+            raise self._unusable(error) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _is_free(self, name: str) -> bool:
+        lock = FileLock(self.root / "locks" / f"{name}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return False
+        lock.release()
+        return True
+
+    def _unusable(self, error: OSError) -> CacheError:
+        return CacheError(
+            f"a cache that can be written at {self.root}",
+            str(error),
+            hint="free room or correct its permissions, or set XDG_CACHE_HOME to another place",
+        )
+
+    # -- the user's verbs ------------------------------------------------------------------
+
+    def list_entries(self) -> list[EntryFacts]:
+        """Every published entry and work tree, most recently used first."""
+        found = []
+        for manifest in self.root.glob(f"*/*/{MANIFEST}"):
+            path = manifest.parent
+            if path.name.startswith("."):
+                continue
+            data, _ = _read_manifest(path)
+            title = str(data.get("title", "?"))
+            used_at = manifest.stat().st_mtime
+            found.append(EntryFacts(path.parent.name, path.name, title, path, _size(path), used_at))
+        for path in (self.root / "work").glob("*/*"):
+            if path.is_dir():
+                kind = f"work/{path.parent.name}"
+                used_at = path.stat().st_mtime
+                found.append(EntryFacts(kind, path.name, "work tree", path, _size(path), used_at))
+        return sorted(found, key=lambda entry: -entry.used_at)
+
+    def verify(self) -> dict[Path, str]:
+        """Damage of every published entry that has any, by its path; all files are hashed."""
+        damaged = {}
+        for manifest in sorted(self.root.glob(f"*/*/{MANIFEST}")):
+            path = manifest.parent
+            if path.name.startswith("."):
+                continue
+            data, damage = _read_manifest(path)
+            damage = damage or _damage(path, data)
+            if damage is not None:
+                damaged[path] = damage
+        return damaged
+
+    def collect(self, unused_days: float = 30.0) -> Collected:
+        """Remove what dead labs left behind and what was not used for `unused_days` days.
+
+        Entries and work trees that a live lab holds are left alone.
+        """
+        oldest = time.time() - unused_days * 86400
+        removed: list[Path] = []
+        size_bytes = 0
+        for path in [*self.root.glob(f"*/{_PARTIAL}*"), *self.root.glob(f"*/{_DAMAGED}*")]:
+            key = path.name.removeprefix(_PARTIAL)
+            if path.name.startswith(_DAMAGED) or self._is_free(f"{path.parent.name}-{key}"):
+                size_bytes += _size(path)
+                shutil.rmtree(path, ignore_errors=True)
+                removed.append(path)
+        for entry in self.list_entries():
+            lock_name = f"{entry.kind.replace('/', '-')}-{entry.key}"
+            if entry.used_at < oldest and self._is_free(lock_name):
+                size_bytes += entry.size_bytes
+                self._discard(entry.path)
+                removed.append(entry.path)
+        return Collected(tuple(removed), size_bytes)
+
+
+def _read_manifest(path: Path) -> tuple[dict[str, Any], str | None]:
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        whole = (
+            manifest["schema"] == SCHEMA
+            and manifest["kind"] == path.parent.name
+            and manifest["key"] == path.name
+            and isinstance(manifest["files"], dict)
+            and isinstance(manifest["links"], dict)
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return {}, f"its manifest can't be used ({error})"
+    return (manifest, None) if whole else ({}, "its manifest is another entry's or malformed")
+
+
+def _damage(path: Path, manifest: dict[str, Any]) -> str | None:
+    """What is wrong with an entry, or None; every file is hashed."""
+    for name, target in manifest["links"].items():
+        link = path / name
+        if not link.is_symlink() or str(link.readlink()) != target:
+            return f"{name} no longer links to {target}"
+    for name, (size_bytes, sha256) in manifest["files"].items():
+        file = path / name
+        try:
+            if file.stat().st_size != size_bytes:
+                return f"{name} has {file.stat().st_size} bytes instead of {size_bytes}"
+            if hash_file(file) != sha256:
+                return f"{name} has another content than was published"
+        except OSError as error:
+            return f"{name}: {error.strerror}"
+    return None
+
+
+def _size(path: Path) -> int:
+    """Bytes on disk of the files below `path`, hard links counted once."""
+    seen: set[int] = set()
+    total = 0
+    for directory, _, names in os.walk(path):
+        for name in names:
+            with contextlib.suppress(OSError):
+                info = (Path(directory) / name).lstat()
+                if info.st_ino not in seen:
+                    seen.add(info.st_ino)
+                    total += info.st_blocks * 512
+    return total

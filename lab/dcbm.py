@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The dcbm provider's controls: where a kernel keeps them, and what they must read back.
+
+The control files moved and grew from version to version of the series; the guest is asked which it
+has. A switch that was written is read back: an experiment with offloading silently off proves
+nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from lab.errors import ConfigError, PremiseError
+from lab.machine.jobs import GuestFileError, JobResult
+
+MAX_CHANNELS = 16
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a version of the series keeps its control files, and which it has."""
+
+    name: str
+    directory: str
+    files: frozenset[str]
+
+    def path(self, file: str) -> str:
+        """Path of a control file.
+
+        Raises:
+            ConfigError: this version doesn't have it.
+        """
+        if file not in self.files:
+            raise ConfigError(
+                f"a dcbm with {file}",
+                f"the {self.name} control layout in {self.directory}, which has "
+                + ", ".join(sorted(self.files)),
+                hint="choose a kernel with a newer version, or leave this control out",
+            )
+        return f"{self.directory}/{file}"
+
+
+_SWITCHES = frozenset({"offloading", "nr_dma_chan"})
+_COUNTERS = frozenset({"folios_migrated", "folios_failures"})
+
+# Newest first. Each probe file tells a layout from all that come after it.
+LAYOUTS = (
+    Layout("V6", "/sys/module/dcbm/parameters", _SWITCHES | _COUNTERS | {"reason_mask"}),
+    Layout("V5", "/sys/module/dcbm", _SWITCHES | _COUNTERS),
+    Layout("V4", "/sys/kernel/dcbm", _SWITCHES | _COUNTERS),
+    Layout("V3", "/sys/kernel/dcbm", _SWITCHES),
+)
+_PROBES = {"V6": "offloading", "V5": "offloading", "V4": "folios_migrated", "V3": "offloading"}
+
+
+@dataclass(frozen=True)
+class Counters:
+    """What dcbm counted, in folios, since the last write to a counter."""
+
+    folios_migrated: int
+    folios_failures: int
+
+
+class Session(Protocol):
+    """What dcbm needs of a guest."""
+
+    def read(self, path: str) -> str:
+        """Content of a file; GuestFileError if it can't be read."""
+
+    def write(self, path: str, text: str) -> None:
+        """Write to a file; GuestFileError if the guest refuses."""
+
+    def run(self, argv: list[str]) -> JobResult:
+        """Run a program to its end."""
+
+
+def load(guest: Session) -> None:
+    """Load the module; harmless where it is loaded or built in.
+
+    Raises:
+        PremiseError: the kernel does not take it, e.g. because it has no series.
+    """
+    result = guest.run(["/bin/busybox", "modprobe", "dcbm"])
+    if not result.ok:
+        raise PremiseError(
+            "the dcbm module to load",
+            result.describe(),
+            hint="the baseline kernel has none; choose the patched one",
+        )
+
+
+class Dcbm:
+    """The provider in a guest.
+
+    Raises:
+        PremiseError: the guest has no dcbm in any known layout.
+    """
+
+    def __init__(self, guest: Session) -> None:
+        self._guest = guest
+        self.layout = _find_layout(guest)
+
+    def enable(self, channels: int = 1, reasons: str | Iterable[str] | None = None) -> None:
+        """Offload copies over up to `channels` channels, and for `reasons` alone if given.
+
+        `reasons` are migration reasons (``compaction``, ``syscall_or_cpuset`` …), or one of the
+        words ``all`` and ``none``.
+
+        Raises:
+            ConfigError: a channel count that no dcbm takes, or reasons that this one doesn't know.
+            PremiseError: the guest refused, or reads back something else.
+        """
+        if not 1 <= channels <= MAX_CHANNELS:
+            raise ConfigError(f"1 to {MAX_CHANNELS} channels", str(channels))
+        if reasons is not None:
+            text = reasons if isinstance(reasons, str) else ",".join(reasons)
+            self._guest.write(self.layout.path("reason_mask"), text)
+        self._set("nr_dma_chan", str(channels))
+        self._set("offloading", "1")
+
+    def disable(self) -> None:
+        """Copy by CPU again.
+
+        Raises:
+            PremiseError: the guest refused, or reads back something else.
+        """
+        self._set("offloading", "0")
+
+    def counters(self) -> Counters:
+        """The folio counters.
+
+        Raises:
+            ConfigError: this version counts nothing.
+        """
+        return Counters(
+            folios_migrated=self._number("folios_migrated"),
+            folios_failures=self._number("folios_failures"),
+        )
+
+    def reset_counters(self) -> None:
+        """Set both counters to 0: any write does."""
+        for file in sorted(_COUNTERS):
+            self._guest.write(self.layout.path(file), "0")
+
+    @property
+    def offloading(self) -> bool:
+        """Whether copies are offloaded now."""
+        return self._value("offloading") == "1"
+
+    @property
+    def channels(self) -> int:
+        """``nr_dma_chan`` as the guest reads it."""
+        return self._number("nr_dma_chan")
+
+    @property
+    def reason_mask(self) -> str:
+        """``reason_mask`` as the guest reads it."""
+        return self._value("reason_mask")
+
+    def _value(self, file: str) -> str:
+        value = self._guest.read(self.layout.path(file)).strip()
+        # A bool parameter of the module loader reads Y or N, an attribute 1 or 0.
+        return {"Y": "1", "N": "0"}.get(value, value)
+
+    def _number(self, file: str) -> int:
+        value = self._value(file)
+        if not value.isascii() or not value.isdecimal():
+            raise PremiseError(f"a number in {self.layout.path(file)}", repr(value))
+        return int(value)
+
+    def _set(self, file: str, value: str) -> None:
+        self._guest.write(self.layout.path(file), value)
+        seen = self._value(file)
+        if seen != value:
+            raise PremiseError(
+                f"{self.layout.path(file)} to read {value} after that was written",
+                repr(seen),
+                hint="the console log may say why",
+            )
+
+
+def _find_layout(guest: Session) -> Layout:
+    for layout in LAYOUTS:
+        try:
+            guest.read(layout.path(_PROBES[layout.name]))
+        except GuestFileError as error:
+            if error.errno in {errno.ENOENT, errno.ENOTDIR}:
+                continue
+            raise
+        return layout
+    raise PremiseError(
+        "dcbm's control files in the guest",
+        "none in " + ", ".join(dict.fromkeys(layout.directory for layout in LAYOUTS)),
+        hint="load the module first (modprobe dcbm); the baseline kernel has none",
+    )

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What an experiment is: a name, parameters, a plan of modes and one function that runs a mode.
+
+An experiment is declared in one file as a module-level ``EXPERIMENT``. The lab brings its own;
+anybody can add one in a directory of theirs and run it by the file's path. Each mode of the plan
+runs on a fresh boot; what it finds goes into `Findings`, so that a mode cut short by a crash still
+shows what was measured before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lab.config import LabFile
+from lab.errors import ConfigError
+from lab.results import (
+    Check,
+    CpuShare,
+    DeviceCounters,
+    Integrity,
+    Mode,
+    MovePoint,
+    Outcome,
+)
+
+if TYPE_CHECKING:
+    from lab.machine.guest import Guest
+
+
+class Parameters(BaseModel):
+    """Base of an experiment's parameters: frozen, and a name it doesn't know is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class ModePlan:
+    """One configuration of an experiment, to be run on a fresh boot.
+
+    Attributes:
+        name: as it stands in the record and names the mode's folder.
+        purpose: one line for people.
+        patched: boot the kernel with the series; otherwise the vanilla one.
+        machine: the machine to boot.
+        command_line: words added to the kernel's command line.
+    """
+
+    name: str
+    purpose: str
+    patched: bool
+    machine: LabFile
+    command_line: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault to inject into an engine when a mode has made its premises true.
+
+    Attributes:
+        device: the engine's id, ``dma0`` to ``dma15``.
+        kind: the fault's name as the device model spells it.
+        arguments: what else the injection takes, numbers already converted.
+    """
+
+    device: str
+    kind: str
+    arguments: Mapping[str, int | str | bool] = field(default_factory=dict)
+
+
+@dataclass
+class Findings:
+    """What a mode has found so far."""
+
+    wall_ms: float | None = None
+    pages_migrated: int | None = None
+    dma_copies: int | None = None
+    folios_failures: int | None = None
+    hog_iterations: int | None = None
+    cpu: CpuShare | None = None
+    device: DeviceCounters | None = None
+    integrity: Integrity | None = None
+    moves: list[MovePoint] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def check(self, check: Check) -> None:
+        """Add a check; a mode without a single one never passes."""
+        self.checks.append(check)
+
+    def verdict(self) -> Outcome:
+        """PASS when at least one check was made and all held."""
+        if not self.checks:
+            return Outcome.ERROR
+        return Outcome.PASS if all(check.held for check in self.checks) else Outcome.FAIL
+
+    def to_mode(
+        self,
+        name: str,
+        outcome: Outcome,
+        *,
+        error: str | None = None,
+        excerpt: str | None = None,
+    ) -> Mode:
+        """Freeze the findings into the record's form."""
+        return Mode(
+            name=name,
+            outcome=outcome,
+            wall_ms=self.wall_ms,
+            pages_migrated=self.pages_migrated,
+            dma_copies=self.dma_copies,
+            folios_failures=self.folios_failures,
+            hog_iterations=self.hog_iterations,
+            cpu=self.cpu,
+            device=self.device,
+            integrity=self.integrity,
+            moves=self.moves,
+            checks=self.checks,
+            error=error,
+            excerpt=excerpt,
+            details=self.details,
+        )
+
+
+M = TypeVar("M", bound=ModePlan)
+P = TypeVar("P", bound=Parameters)
+
+
+@dataclass
+class Session(Generic[M, P]):
+    """What a mode's run function gets.
+
+    Attributes:
+        guest: the booted guest.
+        mode: the plan's entry that runs.
+        parameters: the experiment's parameters.
+        findings: where results and checks go.
+        faults: what the user asked to break.
+        program_timeout_s: host seconds that a program in the guest may take.
+        say: shows one line of progress.
+    """
+
+    guest: Guest
+    mode: M
+    parameters: P
+    findings: Findings
+    faults: tuple[Fault, ...] = ()
+    program_timeout_s: float = 300.0
+    say: Callable[[str], None] = lambda _text: None
+
+    def inject_faults(self) -> None:
+        """Arm the faults asked for; a run function calls this right before what it measures."""
+        for fault in self.faults:
+            self.guest.inject_fault(fault.device, fault.kind, **fault.arguments)
+        if self.faults:
+            self.findings.details["injected"] = [
+                {"device": fault.device, "kind": fault.kind, **fault.arguments}
+                for fault in self.faults
+            ]
+
+
+@dataclass(frozen=True)
+class Experiment(Generic[M, P]):
+    """An experiment as it is declared.
+
+    Attributes:
+        name: what ``dcbm-lab run`` calls it.
+        purpose: one line for people.
+        parameters: the model of its parameters; every one has a default.
+        plan: gives the modes for a machine and parameters; raises ConfigError for a combination
+            that can't be run, before anything is built or booted.
+        run: runs one mode; raises LabError when it can't come to a verdict.
+        quick: parameter values that ``--quick`` puts in place of the defaults.
+    """
+
+    name: str
+    purpose: str
+    parameters: type[P]
+    plan: Callable[[LabFile, P], Sequence[M]]
+    run: Callable[[Session[M, P]], None]
+    quick: Mapping[str, Any] = field(default_factory=dict)
+
+    def choose(self, given: Mapping[str, Any], *, quick: bool = False) -> P:
+        """Validate parameters; what is given wins over ``--quick``, which wins over defaults.
+
+        Raises:
+            ConfigError: a parameter doesn't exist or its value can't be.
+        """
+        values = {**(self.quick if quick else {}), **given}
+        try:
+            return self.parameters.model_validate(values)
+        except ValidationError as error:
+            seen = "; ".join(
+                f"{'.'.join(str(part) for part in item['loc']) or self.name}: {item['msg']}"
+                for item in error.errors()
+            )
+            names = ", ".join(self.parameters.model_fields)
+            raise ConfigError(
+                f"parameters of the experiment {self.name}",
+                seen,
+                hint=f"its parameters are: {names}",
+            ) from error

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Experiment ``dmatest``: the kernel's own dmaengine test on every channel, with verification.
+
+``drivers/dma/dmatest.c`` copies random pieces between buffers and compares the copied range, the
+bytes around it and the source. It runs on the vanilla kernel in interrupt mode with one thread a
+channel: more than that trips over known bugs of the stock driver. A mode is a number of engines
+and a kind of interrupt.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from lab.config import MAX_ENGINES, LabFile
+from lab.errors import PremiseError
+from lab.experiments import checks, engines, premises
+from lab.experiments.base import Experiment, ModePlan, Parameters, Session
+from lab.results import Check
+
+if TYPE_CHECKING:
+    from lab.machine.guest import Guest
+
+_PARAMETERS = "/sys/module/dmatest/parameters"
+_SUMMARY = re.compile(
+    r"dmatest: (?P<thread>\S+): summary (?P<tests>\d+) tests, (?P<failures>\d+) failures"
+)
+_COMPLAINT = re.compile(r"dmatest: .*(result #\d+: '(?!test passed)|buf\[0x|errors suppressed)")
+_COMPLAINTS_SHOWN = 4
+_WAIT_TURNS = 50
+
+
+class DmatestParameters(Parameters):
+    """Parameters of ``dmatest``."""
+
+    engine_counts: Annotated[tuple[int, ...], Field(min_length=1)] = (1, MAX_ENGINES)
+    iterations: Annotated[int, Field(ge=1, le=1_000_000)] = 300
+    timeout_ms: Annotated[int, Field(ge=1)] = 3000
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a thread of dmatest says at its end."""
+
+    thread: str
+    tests: int
+    failures: int
+
+
+Run = Session[ModePlan, DmatestParameters]
+
+
+def plan(lab: LabFile, parameters: DmatestParameters) -> list[ModePlan]:
+    """A mode for each number of engines and each kind of interrupt."""
+    modes = []
+    for count in parameters.engine_counts:
+        for msix in (True, False):
+            engine = {**lab.engine.model_dump(), "count": count, "msix": msix}
+            machine = LabFile.model_validate({**lab.model_dump(), "engine": engine})
+            kind = "msix" if msix else "msi"
+            purpose = f"{count} engine(s) with {'MSI-X' if msix else 'MSI'}"
+            modes.append(ModePlan(f"{count}-{kind}", purpose, patched=False, machine=machine))
+    return modes
+
+
+def read_summaries(log: str) -> list[Summary]:
+    """The summaries in a kernel log, in their order."""
+    return [
+        Summary(found["thread"], int(found["tests"]), int(found["failures"]))
+        for found in _SUMMARY.finditer(log)
+    ]
+
+
+def run(session: Run) -> None:
+    """Run dmatest on all channels at once and hold its summaries against the engines' counters.
+
+    Raises:
+        PremiseError: an engine isn't bound, has the other kind of interrupt, or dmatest won't run.
+        GuestError: the guest ended the run.
+    """
+    guest, parameters = session.guest, session.parameters
+    engine = session.mode.machine.engine
+    premises.bind_engines(guest, engine)
+    _assert_interrupts(guest, msix=engine.msix, count=engine.count)
+    guest.load_module(
+        "dmatest",
+        f"iterations={parameters.iterations}",
+        "threads_per_chan=1",
+        f"timeout={parameters.timeout_ms}",
+    )
+    session.inject_faults()
+    before = guest.device_counters()
+    session.say(f"{parameters.iterations} copies on each of {engine.count} channel(s)")
+    guest.write(f"{_PARAMETERS}/run", "1")
+    log = _await_threads(session, engine.count)
+    counted = engines.growth(before, guest.device_counters())
+    session.findings.device = counted.total
+    for check in judge(log, engine.count, parameters.iterations, counted):
+        session.findings.check(check)
+    session.findings.details["summaries"] = [vars(summary) for summary in read_summaries(log)]
+
+
+def _await_threads(session: Run, count: int) -> str:
+    """Wait until `count` threads have ended, or it is clear that they won't; the kernel log.
+
+    ``wait`` blocks while threads run, but takes those that have not been scheduled yet for ended
+    ones: it is asked again until every thread has written its summary.
+    """
+    guest = session.guest
+    log = ""
+    for _turn in range(_WAIT_TURNS):
+        guest.read(f"{_PARAMETERS}/wait", timeout_s=session.program_timeout_s)
+        log = "\n".join(guest.run(["/bin/busybox", "dmesg"]).stdout)
+        if len(read_summaries(log)) >= count:
+            break
+        guest.run(["/bin/busybox", "sleep", "0.01"])
+    return log
+
+
+def _assert_interrupts(guest: Guest, *, msix: bool, count: int) -> None:
+    """Every engine's interrupt is of the kind asked for, by /proc/interrupts."""
+    wanted = "MSIX" if msix else "MSI"
+    found = [
+        line
+        for line in guest.read("/proc/interrupts").splitlines()
+        if re.search(rf"PCI-{wanted}-", line) and re.search(r"ptdma|\d{4}:\w\w:\w\w\.\d$", line)
+    ]
+    if len(found) < count:
+        raise PremiseError(
+            f"{count} interrupts of kind PCI-{wanted} for the engines",
+            f"{len(found)} in /proc/interrupts",
+        )
+
+
+def judge(log: str, count: int, iterations: int, counted: engines.Growth) -> Iterator[Check]:
+    """The checks on a finished run.
+
+    Args:
+        log: the guest's kernel log.
+        count: engines, and so channels and threads.
+        iterations: copies that each thread was told to make.
+        counted: what the engines counted meanwhile.
+    """
+    summaries = read_summaries(log)
+    tests = sum(summary.tests for summary in summaries)
+    yield checks.equal("threads", len(summaries), count, "threads with a summary")
+    yield checks.equal("tests", tests, count * iterations, "copies made and verified")
+    failures = sum(summary.failures for summary in summaries)
+    complaints = [line.strip() for line in log.splitlines() if _COMPLAINT.search(line)]
+    yield Check(
+        name="failures",
+        held=failures == 0 and not complaints,
+        awaited="0 failures, no complaint in the kernel log",
+        seen=f"{failures:,} failures"
+        + "".join(f"; {line}" for line in complaints[:_COMPLAINTS_SHOWN]),
+    )
+    yield checks.equal("descriptors", counted.total.descriptors, tests, "descriptors completed")
+    yield checks.equal("engines used", counted.channels_used, count, "engines with descriptors")
+    yield checks.at_least("interrupts", counted.total.interrupts, 1, "interrupts raised")
+    yield checks.equal("engine errors", counted.total.errors, 0, "failed descriptors")
+
+
+EXPERIMENT: Experiment[ModePlan, DmatestParameters] = Experiment(
+    name="dmatest",
+    purpose="the kernel's dmaengine test on 1 and 16 engines, with MSI-X and with MSI",
+    parameters=DmatestParameters,
+    plan=plan,
+    run=run,
+    quick={"iterations": 50},
+)

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the engines counted between two moments, for each function and in all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lab.errors import MachineError
+from lab.results import DeviceCounters
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Growth of the engines' counters.
+
+    Attributes:
+        each: by engine id.
+        total: summed over all engines.
+    """
+
+    each: dict[str, DeviceCounters]
+    total: DeviceCounters
+
+    @property
+    def channels_used(self) -> int:
+        """Engines that completed at least one descriptor."""
+        return sum(counters.descriptors > 0 for counters in self.each.values())
+
+
+def growth(before: Mapping[str, DeviceCounters], after: Mapping[str, DeviceCounters]) -> Growth:
+    """What each engine counted from `before` to `after`.
+
+    Raises:
+        MachineError: an engine came, went or counted backwards.
+    """
+    if before.keys() != after.keys():
+        raise MachineError(
+            f"the engines {', '.join(before) or '(none)'}", f"{', '.join(after) or '(none)'}"
+        )
+    each = {name: _difference(name, before[name], after[name]) for name in before}
+    return Growth(
+        each=each,
+        total=DeviceCounters(
+            descriptors=sum(one.descriptors for one in each.values()),
+            bytes=sum(one.bytes for one in each.values()),
+            interrupts=sum(one.interrupts for one in each.values()),
+            errors=sum(one.errors for one in each.values()),
+        ),
+    )
+
+
+def _difference(name: str, before: DeviceCounters, after: DeviceCounters) -> DeviceCounters:
+    found = DeviceCounters(
+        descriptors=after.descriptors - before.descriptors,
+        bytes=after.bytes - before.bytes,
+        interrupts=after.interrupts - before.interrupts,
+        errors=after.errors - before.errors,
+    )
+    if min(found.descriptors, found.bytes, found.interrupts, found.errors) < 0:
+        raise MachineError(f"counters of {name} that only grow", f"{before} then {after}")
+    return found

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the host must have installed.
+
+Only the standard library, and no import of the lab: ``python3 lab/host.py`` prints the packages
+that are missing, one a line, before anything of the lab is set up.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+_LIB = "/usr/lib/x86_64-linux-gnu"
+_INCLUDE = "/usr/include"
+
+
+@dataclass(frozen=True)
+class Need:
+    """Something the host must have, and the package that brings it.
+
+    Attributes:
+        package: name in the distribution's archive.
+        why: what it is for.
+        programs: looked for in PATH and in the system's own directories.
+        files: absolute paths, of which one is enough.
+        modules: Python modules.
+    """
+
+    package: str
+    why: str
+    programs: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+
+
+NEEDS = (
+    Need("python3-venv", "the lab's virtual environment", modules=("venv", "ensurepip")),
+    Need("gcc", "compiles QEMU, kernels and guest programs", programs=("gcc", "ld")),
+    Need("make", "kernel builds", programs=("make",)),
+    Need("libc6-dev", "static guest programs", files=(f"{_LIB}/libc.a",)),
+    Need("ninja-build", "QEMU's build", programs=("ninja",)),
+    Need("pkg-config", "QEMU's build", programs=("pkg-config",)),
+    Need("libglib2.0-dev", "QEMU's build", files=(f"{_LIB}/pkgconfig/glib-2.0.pc",)),
+    Need("libpixman-1-dev", "QEMU's build", files=(f"{_LIB}/pkgconfig/pixman-1.pc",)),
+    Need("zlib1g-dev", "QEMU's build", files=(f"{_INCLUDE}/zlib.h",)),
+    Need("libfdt-dev", "QEMU's build", files=(f"{_INCLUDE}/libfdt.h",)),
+    Need("libelf-dev", "the kernel's objtool", files=(f"{_INCLUDE}/libelf.h",)),
+    Need("flex", "the kernel's Kconfig", programs=("flex",)),
+    Need("bison", "the kernel's Kconfig", programs=("bison",)),
+    Need("bc", "the kernel's time constants", programs=("bc",)),
+    Need("perl", "the kernel's build", programs=("perl",)),
+    Need("xz-utils", "source archives", programs=("xz",)),
+    Need("patch", "our kernel series and QEMU's glue", programs=("patch",)),
+    Need("dpkg-dev", "unpacking source packages", programs=("dpkg-source",)),
+    Need("kmod", "module index of the guest image", programs=("depmod",)),
+    Need("ccache", "building again in seconds", programs=("ccache",)),
+    Need("git", "the checkout", programs=("git",)),
+    Need("ca-certificates", "downloads", files=("/etc/ssl/certs/ca-certificates.crt",)),
+    Need("debian-archive-keyring", "signatures of the archive", files=(str(KEYRING),)),
+)
+
+
+def has(need: Need) -> bool:
+    """Whether the host has it."""
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    return (
+        all(shutil.which(name, path=path) for name in need.programs)
+        and (not need.files or any(Path(file).exists() for file in need.files))
+        and all(importlib.util.find_spec(name) is not None for name in need.modules)
+    )
+
+
+def missing_packages() -> list[str]:
+    """Packages that the host lacks, in the order of NEEDS."""
+    return [need.package for need in NEEDS if not has(need)]
+
+
+if __name__ == "__main__":
+    print("\n".join(missing_packages()))

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The engines as the guest's kernel sees them: node, driver, channels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.errors import MachineError, PremiseError
+from lab.machine.jobs import JobResult
+
+_VENDOR_AND_DEVICE = "0x1022 0x1498"
+
+# One program instead of one request a file: 16 engines have 80 files.
+_SCRIPT = f"""
+for d in /sys/bus/pci/devices/*; do
+ read -r v < $d/vendor; read -r i < $d/device; [ "$v $i" = "{_VENDOR_AND_DEVICE}" ] || continue;
+ read -r n < $d/numa_node; b=-; [ -e $d/driver ] && b=$(/bin/busybox readlink $d/driver);
+ c=; for x in $d/dma/*; do [ -e $x ] && c="$c ${{x##*/}}"; done;
+ echo ${{d##*/}} $n ${{b##*/}}$c;
+done
+""".replace("\n", " ")
+
+
+@dataclass(frozen=True)
+class EngineView:
+    """One engine in the guest.
+
+    Attributes:
+        address: PCI address, e.g. ``0000:30:01.0``.
+        node: its NUMA node, -1 if the kernel knows none.
+        driver: the bound driver, or ``-``.
+        channels: its dmaengine channels.
+    """
+
+    address: str
+    node: int
+    driver: str
+    channels: tuple[str, ...]
+
+
+def read_engines(run: Callable[[Sequence[str]], JobResult]) -> list[EngineView]:
+    """Ask the guest for its engines, in bus order."""
+    result = run(["/bin/busybox", "sh", "-c", _SCRIPT])
+    if not result.ok:
+        raise MachineError("the guest to list its PCI functions", result.describe())
+    views = []
+    for line in result.stdout:
+        address, node, driver, *channels = line.split()
+        views.append(EngineView(address, int(node), driver, tuple(channels)))
+    return views
+
+
+def check_engines(
+    views: Sequence[EngineView], count: int, node: int, log: Path | None = None
+) -> None:
+    """Compare the guest's engines with what was asked for; see `Guest.assert_engines`."""
+    nodes = Counter(view.node for view in views)
+    if len(views) != count or (count and set(nodes) != {node}):
+        seen = ", ".join(f"{number} on node {where}" for where, number in sorted(nodes.items()))
+        raise MachineError(
+            f"{count} engines on node {node} in the guest",
+            seen or "none",
+            log=log,
+            hint="dev_to_node() comes from the host bridge's _PXM; look for NUMA lines in the log",
+        )
+    for view in views:
+        if view.driver != "ptdma" or not view.channels:
+            raise PremiseError(
+                f"engine {view.address} bound to ptdma, with a channel",
+                f"driver {view.driver}, {len(view.channels)} channels",
+                log=log,
+                hint="load the driver first, and look for its messages in the console log",
+            )

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the command line's ``--set`` and ``--inject`` say, as values over a lab file."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import ValidationError
+
+from lab.config import Clock, LabFile
+from lab.experiments.base import Fault
+
+# Sections of the lab file that describe the machine; any other key is the experiment's.
+_SECTIONS = ("topology", "engine", "kernel")
+_FAULT = re.compile(r"(?P<device>dma\d+):(?P<kind>[a-z][a-z0-9-]*)(?::(?P<arguments>.+))?")
+
+
+class OptionError(ValueError):
+    """An option that can't be understood; its text is for the person who typed it."""
+
+
+def parse_value(text: str) -> Any:
+    """A value as TOML writes it; what TOML doesn't know as a value is a string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def split_settings(settings: Iterable[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Split ``key=value`` settings into those of the lab file and those of the experiment.
+
+    Raises:
+        OptionError: a setting isn't ``key=value``.
+    """
+    machine: dict[str, Any] = {}
+    experiment: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            raise OptionError(f"{setting!r} is not KEY=VALUE")
+        to = machine if key.partition(".")[0] in _SECTIONS and "." in key else experiment
+        to[key] = parse_value(text.strip())
+    return machine, experiment
+
+
+def override(lab: LabFile, machine: dict[str, Any], *, clock: Clock | None = None) -> LabFile:
+    """A lab file with dotted keys set, such as ``engine.count`` or ``topology.nodes.1.cpus``.
+
+    Raises:
+        OptionError: a key doesn't exist or its value can't be; names the key.
+    """
+    data = lab.model_dump(mode="json", exclude_unset=True)
+    whole = lab.model_dump(mode="json")
+    if clock is not None:
+        data["clock"] = clock.value
+    for key, value in machine.items():
+        _set(data, whole, key, value)
+    try:
+        return LabFile.model_validate(data)
+    except ValidationError as error:
+        raise OptionError(
+            "; ".join(
+                f"{'.'.join(str(part) for part in item['loc']) or 'lab file'}: {item['msg']}"
+                for item in error.errors()
+            )
+        ) from error
+
+
+def _set(data: dict[str, Any], whole: dict[str, Any], key: str, value: Any) -> None:
+    """Set a dotted key in what was given, taking lists over whole where one item changes."""
+    parts = key.split(".")
+    into: Any = data
+    defaults: Any = whole
+    for part in parts[:-1]:
+        into, defaults = _step(into, defaults, part, key)
+    last = parts[-1]
+    if isinstance(into, list):
+        into[_index(into, last, key)] = value
+    elif isinstance(into, dict):
+        into[last] = value
+    else:
+        raise OptionError(f"{key}: nothing below {parts[-2]}")
+
+
+def _step(into: Any, defaults: Any, part: str, key: str) -> tuple[Any, Any]:
+    if isinstance(into, list):
+        index = _index(into, part, key)
+        return into[index], defaults[index]
+    if not isinstance(into, dict) or not isinstance(defaults, dict) or part not in defaults:
+        raise OptionError(f"{key}: the lab file has no {part!r} there")
+    if isinstance(defaults[part], list):
+        return into.setdefault(part, defaults[part]), defaults[part]
+    return into.setdefault(part, {}), defaults[part]
+
+
+def _index(items: list[Any], part: str, key: str) -> int:
+    if not part.isdecimal() or int(part) >= len(items):
+        raise OptionError(f"{key}: {part!r} is none of 0 to {len(items) - 1}")
+    return int(part)
+
+
+def parse_fault(text: str) -> Fault:
+    """A fault as ``--inject`` writes it: ``dma0:flip-byte:nth=100,offset=5``.
+
+    Raises:
+        OptionError: it has another form.
+    """
+    match = _FAULT.fullmatch(text)
+    if match is None:
+        raise OptionError(
+            f"{text!r} is not DEVICE:KIND[:KEY=VALUE,…], as in dma0:flip-byte:nth=100"
+        )
+    arguments: dict[str, int | str | bool] = {}
+    for word in (match["arguments"] or "").split(","):
+        if not word:
+            continue
+        key, equals, value = word.partition("=")
+        if not equals or not key or not value:
+            raise OptionError(f"{text!r}: {word!r} is not KEY=VALUE")
+        arguments[key] = _fault_value(value)
+    return Fault(device=match["device"], kind=match["kind"], arguments=arguments)
+
+
+def _fault_value(text: str) -> int | str | bool:
+    if text in ("true", "false"):
+        return text == "true"
+    try:
+        return int(text, 0)
+    except ValueError:
+        return text

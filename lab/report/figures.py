@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A record's figures as tables of text: formatted once, shown the same by every renderer."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from lab.config import Clock
+from lab.results import Mode, MovePoint, Outcome, Record
+
+NOTHING = "-"
+# A guest's console must not steer the terminal it is shown on.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CLOCK_LABELS = {
+    Clock.VIRTUAL.value: "virtual time: instructions and modelled delays; says nothing about EPYC",
+    Clock.HOST.value: "host clock: times and shares of CPU are not figures, only the checks count",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text.
+
+    Attributes:
+        title: stands above it.
+        columns: headings; the first column is left-aligned, the others right.
+        rows: as many cells each as there are columns.
+        outcomes: of each row, for colour; None where a row has none.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    outcomes: tuple[Outcome | None, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a reader has to know about a mode that did not pass.
+
+    Attributes:
+        mode: name of the mode, or of the experiment when nothing ran.
+        outcome: how it ended.
+        lines: the failed checks or the error, one a line.
+        excerpt: console lines that show a crash.
+    """
+
+    mode: str
+    outcome: Outcome
+    lines: tuple[str, ...]
+    excerpt: str | None = None
+
+
+def clock_label(record: Record) -> str:
+    """What the times of this record mean."""
+    return _CLOCK_LABELS.get(record.clock, record.clock)
+
+
+def tables(record: Record) -> list[Table]:
+    """The tables of a record: the published shape of its experiment first."""
+    if any(mode.moves for mode in record.modes):
+        return [_throughput(record), _sweep_proof(record), _verdicts(record)]
+    if all(mode.wall_ms is None and mode.pages_migrated is None for mode in record.modes):
+        return [_bare(record)]
+    return [_compaction(record)]
+
+
+def problems(record: Record) -> list[Problem]:
+    """What went wrong, mode by mode."""
+    found = [
+        Problem(mode.name, mode.outcome, _why(mode), _harmless(mode.excerpt))
+        for mode in record.modes
+        if mode.outcome is not Outcome.PASS
+    ]
+    if record.error is not None and not record.modes:
+        found.append(Problem(record.experiment, record.outcome, tuple(record.error.splitlines())))
+    return found
+
+
+def summary(record: Record) -> str:
+    """One line: how many modes and checks there were and how they ended."""
+    checks = [check for mode in record.modes for check in mode.checks]
+    held = sum(check.held for check in checks)
+    passed = sum(mode.outcome is Outcome.PASS for mode in record.modes)
+    return (
+        f"{record.outcome}: {passed} of {len(record.modes)} modes passed, "
+        f"{held} of {len(checks)} checks held"
+    )
+
+
+def _why(mode: Mode) -> tuple[str, ...]:
+    lines = [
+        f"{check.name}: awaited {check.awaited}; seen {check.seen}"
+        for check in mode.checks
+        if not check.held
+    ]
+    lines += mode.error.splitlines() if mode.error else []
+    return tuple(_CONTROL.sub("\ufffd", line) for line in lines)
+
+
+def _harmless(text: str | None) -> str | None:
+    return None if text is None else _CONTROL.sub("\ufffd", text)
+
+
+def _number(value: int | None) -> str:
+    return NOTHING if value is None else str(value)
+
+
+def _pct(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.2f}%"
+
+
+def _bare(record: Record) -> Table:
+    """For an experiment without times or pages, or one that ended before its first figure."""
+    rows = []
+    for mode in record.modes:
+        device = mode.device
+        counted = (
+            (device.descriptors, device.bytes, device.interrupts, device.errors)
+            if device
+            else (None,) * 4
+        )
+        held = f"{sum(check.held for check in mode.checks)}/{len(mode.checks)}"
+        rows.append((mode.name, held, *(_number(value) for value in counted), mode.outcome.value))
+    return Table(
+        f"{record.experiment} ({clock_label(record)})",
+        ("Mode", "Checks held", "Dev descr.", "Dev bytes", "Interrupts", "Errors", "Verdict"),
+        tuple(rows),
+        tuple(mode.outcome for mode in record.modes),
+    )
+
+
+def _compaction(record: Record) -> Table:
+    columns = (
+        "Mode",
+        "Wall time(ms)",
+        "Migrated",
+        "DMA_Copy",
+        "Hog_Iters",
+        "User%",
+        "Sys%",
+        "Idle%",
+        "Verified",
+        "Wrong",
+        "Dev descr.",
+        "Dev bytes",
+        "Verdict",
+    )
+    rows = tuple(_compaction_row(mode) for mode in record.modes)
+    return Table(
+        f"{record.experiment} ({clock_label(record)})",
+        columns,
+        rows,
+        tuple(mode.outcome for mode in record.modes),
+    )
+
+
+def _compaction_row(mode: Mode) -> tuple[str, ...]:
+    cpu, device, integrity = mode.cpu, mode.device, mode.integrity
+    return (
+        mode.name,
+        NOTHING if mode.wall_ms is None else f"{mode.wall_ms:.3f}",
+        _number(mode.pages_migrated),
+        _number(mode.dma_copies),
+        _number(mode.hog_iterations),
+        _pct(cpu.user_pct if cpu else None),
+        _pct(cpu.sys_pct if cpu else None),
+        _pct(cpu.idle_pct if cpu else None),
+        _number(integrity.pages_verified if integrity else None),
+        _number(integrity.pages_wrong if integrity else None),
+        _number(device.descriptors if device else None),
+        _number(device.bytes if device else None),
+        mode.outcome.value,
+    )
+
+
+def _sizes(record: Record) -> list[int]:
+    return sorted({point.folio_kib for mode in record.modes for point in mode.moves})
+
+
+def size_name(folio_kib: int) -> str:
+    """A folio size as the published tables write it."""
+    return f"{folio_kib // 1024}M" if folio_kib % 1024 == 0 else f"{folio_kib}K"
+
+
+def _points(mode: Mode) -> dict[int, MovePoint]:
+    return {point.folio_kib: point for point in mode.moves}
+
+
+def _throughput(record: Record) -> Table:
+    sizes = _sizes(record)
+    rows = []
+    for mode in record.modes:
+        points = _points(mode)
+        cells = [
+            f"{points[size].gb_per_s_mean:.2f}±{points[size].gb_per_s_stdev:.2f}"
+            if size in points
+            else NOTHING
+            for size in sizes
+        ]
+        rows.append((mode.name, *cells))
+    return Table(
+        f"{record.experiment}: GB/s by folio size, mean±deviation ({clock_label(record)})",
+        ("Mode", *(size_name(size) for size in sizes)),
+        tuple(rows),
+        tuple(mode.outcome for mode in record.modes),
+    )
+
+
+def _sweep_proof(record: Record) -> Table:
+    sizes = _sizes(record)
+    rows = []
+    for mode in record.modes:
+        points = _points(mode)
+        cells = [
+            f"{points[size].dma_copies}/{points[size].channels_used}" if size in points else NOTHING
+            for size in sizes
+        ]
+        rows.append((mode.name, *cells))
+    return Table(
+        "DMA copies / channels really used, by the devices' own counters",
+        ("Mode", *(size_name(size) for size in sizes)),
+        tuple(rows),
+        tuple(mode.outcome for mode in record.modes),
+    )
+
+
+def _verdicts(record: Record) -> Table:
+    rows = tuple(
+        (
+            mode.name,
+            _number(mode.pages_migrated),
+            _number(mode.dma_copies),
+            _number(mode.integrity.pages_verified if mode.integrity else None),
+            _number(mode.integrity.pages_wrong if mode.integrity else None),
+            _number(mode.device.descriptors if mode.device else None),
+            _number(mode.device.bytes if mode.device else None),
+            mode.outcome.value,
+        )
+        for mode in record.modes
+    )
+    return Table(
+        "Integrity and proof of offload",
+        (
+            "Mode",
+            "Migrated",
+            "DMA_Copy",
+            "Verified",
+            "Wrong",
+            "Dev descr.",
+            "Dev bytes",
+            "Verdict",
+        ),
+        rows,
+        tuple(mode.outcome for mode in record.modes),
+    )

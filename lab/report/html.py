@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The record as one self-contained HTML page: no script, no font, nothing fetched."""
+
+from __future__ import annotations
+
+import jinja2
+
+from lab.report.figures import clock_label, problems, summary, tables
+from lab.results import Record
+
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.PackageLoader("lab.report", "templates"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def html_text(record: Record) -> str:
+    """The record as an HTML document."""
+    return (
+        _TEMPLATES.get_template("report.html.j2").render(
+            record=record,
+            tables=[table for table in tables(record) if table.rows],
+            problems=problems(record),
+            summary=summary(record),
+            clock=clock_label(record),
+        )
+        + "\n"
+    )

@@ -1,0 +1,274 @@
+/*
+ * AMD DMA engines: one channel, which executes one copy at a time
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/timer.h"
+#include "qemu/units.h"
+#include "migration/vmstate.h"
+#include "hw/dma/amd_dma_channel.h"
+#include "trace.h"
+
+/* The main loop gets its turn at least once in so many bytes */
+#define AMD_DMA_SLICE_SIZE  (1 * MiB)
+
+AMDDMAStatus amd_dma_status_of_read(MemTxResult result)
+{
+    if (result == MEMTX_OK) {
+        return AMD_DMA_DONE;
+    }
+    return result & MEMTX_DECODE_ERROR ? AMD_DMA_READ_DECODE_ERROR
+                                       : AMD_DMA_READ_SLAVE_ERROR;
+}
+
+AMDDMAStatus amd_dma_status_of_write(MemTxResult result)
+{
+    if (result == MEMTX_OK) {
+        return AMD_DMA_DONE;
+    }
+    return result & MEMTX_DECODE_ERROR ? AMD_DMA_WRITE_DECODE_ERROR
+                                       : AMD_DMA_WRITE_SLAVE_ERROR;
+}
+
+/*
+ * Even an instant engine takes 1 ns.  A timer that expires now would run in
+ * the same pass over the timer list, so a guest that never runs out of
+ * descriptors would keep the main loop there forever.
+ */
+static void amd_dma_channel_arm(AMDDMAChannel *ch, int64_t expire_ns)
+{
+    int64_t now_ns = qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
+
+    timer_mod(ch->timer, MAX(expire_ns, amd_dma_time_add(now_ns, 1)));
+}
+
+static uint32_t amd_dma_channel_piece_size(const AMDDMAChannel *ch)
+{
+    uint64_t source = ch->copy.source + ch->copied;
+    uint64_t destination = ch->copy.destination + ch->copied;
+    uint32_t left = ch->copy.size - ch->copied;
+
+    left = MIN(left, AMD_DMA_PIECE_SIZE - source % AMD_DMA_PIECE_SIZE);
+    return MIN(left, AMD_DMA_PIECE_SIZE - destination % AMD_DMA_PIECE_SIZE);
+}
+
+static void amd_dma_channel_flip(AMDDMAChannel *ch, uint32_t size)
+{
+    uint32_t offset = ch->effects.flip_offset;
+
+    if (ch->effects.flip && offset >= ch->copied &&
+        offset - ch->copied < size) {
+        ch->piece[offset - ch->copied] ^= 0xff;
+        trace_amd_dma_channel_flip(ch->faults->name,
+                                   ch->copy.destination + offset);
+    }
+}
+
+/*
+ * Copy the next slice.
+ *
+ * A write can have any side effect, a reset or an unplug of this very device
+ * included; @generation tells.
+ *
+ * Returns: how it went; AMD_DMA_DONE with copied < size: there is more.
+ */
+static AMDDMAStatus amd_dma_channel_copy_slice(AMDDMAChannel *ch)
+{
+    uint32_t slice_end = MIN(ch->copy.size,
+                             (uint64_t)ch->copied + AMD_DMA_SLICE_SIZE);
+    uint32_t generation = ch->generation;
+
+    while (ch->copied < slice_end) {
+        uint32_t size = amd_dma_channel_piece_size(ch);
+        MemTxResult result;
+
+        result = dma_memory_read(ch->as, ch->copy.source + ch->copied,
+                                 ch->piece, size, MEMTXATTRS_UNSPECIFIED);
+        if (result != MEMTX_OK || generation != ch->generation) {
+            return amd_dma_status_of_read(result);
+        }
+
+        amd_dma_channel_flip(ch, size);
+        result = dma_memory_write(ch->as, ch->copy.destination + ch->copied,
+                                  ch->piece, size, MEMTXATTRS_UNSPECIFIED);
+        if (result != MEMTX_OK || generation != ch->generation) {
+            return amd_dma_status_of_write(result);
+        }
+        ch->copied += size;
+    }
+    return AMD_DMA_DONE;
+}
+
+static void amd_dma_channel_step(AMDDMAChannel *ch)
+{
+    uint32_t generation = ch->generation;
+    AMDDMAStatus status = AMD_DMA_DONE;
+
+    if (ch->effects.code) {
+        status = AMD_DMA_INJECTED_ERROR;
+    } else {
+        status = amd_dma_channel_copy_slice(ch);
+    }
+    if (generation != ch->generation) {
+        return;
+    }
+    if (status == AMD_DMA_DONE && ch->copied < ch->copy.size) {
+        amd_dma_channel_arm(ch, 0);
+        return;
+    }
+
+    AMDDMAFaultEffects effects = ch->effects;
+
+    trace_amd_dma_channel_retire(ch->faults->name, status, ch->copied);
+    ch->busy = false;
+    ch->retire(ch->opaque, status, &effects);
+}
+
+static void amd_dma_channel_timer(void *opaque)
+{
+    AMDDMAChannel *ch = opaque;
+    DeviceState *dev = ch->dev;
+    MemReentrancyGuard *guard = &dev->mem_reentrancy_guard;
+    bool was_engaged = guard->engaged_in_io;
+
+    /*
+     * The guest chooses where the engine writes to.  Keep it off our own
+     * registers, and keep the device alive when it is unplugged by the copy.
+     */
+    object_ref(OBJECT(dev));
+    guard->engaged_in_io = true;
+    amd_dma_channel_step(ch);
+    guard->engaged_in_io = was_engaged;
+    object_unref(OBJECT(dev));
+}
+
+static void amd_dma_channel_begin(AMDDMAChannel *ch, int64_t done_ns)
+{
+    ch->busy = true;
+    ch->copied = 0;
+    if (!ch->effects.stalled_by) {
+        amd_dma_channel_arm(ch, amd_dma_time_add(done_ns,
+                                                 ch->effects.delay_ns));
+    }
+}
+
+void amd_dma_channel_start(AMDDMAChannel *ch, const AMDDMACopy *copy)
+{
+    int64_t now_ns = qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
+    int64_t done_ns = amd_dma_time_add(now_ns, ch->timing->latency_ns);
+
+    assert(!ch->busy && copy->size);
+    ch->copy = *copy;
+    amd_dma_faults_match(ch->faults, copy->source, copy->destination,
+                         copy->size, &ch->effects);
+
+    done_ns = amd_dma_time_add(done_ns,
+                               amd_dma_transfer_ns(copy->size,
+                                                   ch->timing->bandwidth));
+    if (ch->timing->fabric) {
+        ch->fabric_until_ns = amd_dma_fabric_reserve(ch->timing->fabric,
+                                                     now_ns, copy->size);
+        done_ns = MAX(done_ns, ch->fabric_until_ns);
+    }
+    trace_amd_dma_channel_start(ch->faults->name, copy->source,
+                                copy->destination, copy->size, done_ns);
+    amd_dma_channel_begin(ch, done_ns);
+}
+
+void amd_dma_channel_fail(AMDDMAChannel *ch)
+{
+    int64_t now_ns = qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
+
+    assert(!ch->busy);
+    ch->copy = (AMDDMACopy) { };
+    ch->effects = (AMDDMAFaultEffects) { };
+    amd_dma_channel_begin(ch, amd_dma_time_add(now_ns,
+                                               ch->timing->latency_ns));
+}
+
+void amd_dma_channel_abort(AMDDMAChannel *ch)
+{
+    if (ch->busy) {
+        trace_amd_dma_channel_abort(ch->faults->name, ch->copied);
+    }
+    ch->generation++;
+    ch->busy = false;
+    timer_del(ch->timer);
+}
+
+void amd_dma_channel_release(AMDDMAChannel *ch, uint32_t id)
+{
+    if (ch->busy && ch->effects.stalled_by == id) {
+        ch->effects.stalled_by = 0;
+        amd_dma_channel_arm(ch, 0);
+    }
+}
+
+void amd_dma_channel_init(AMDDMAChannel *ch, DeviceState *dev,
+                          AddressSpace *as, const AMDDMATiming *timing,
+                          AMDDMAFaultSet *faults, AMDDMARetire *retire,
+                          void *opaque)
+{
+    ch->dev = dev;
+    ch->as = as;
+    ch->timing = timing;
+    ch->faults = faults;
+    ch->retire = retire;
+    ch->opaque = opaque;
+    ch->timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, amd_dma_channel_timer, ch);
+    QLIST_INSERT_HEAD(&faults->channels, ch, next);
+}
+
+void amd_dma_channel_destroy(AMDDMAChannel *ch)
+{
+    amd_dma_channel_abort(ch);
+    timer_free(ch->timer);
+    ch->timer = NULL;
+    QLIST_REMOVE(ch, next);
+}
+
+static int amd_dma_channel_post_load(void *opaque, int version_id)
+{
+    AMDDMAChannel *ch = opaque;
+
+    /* The stream is not to be trusted more than the guest */
+    if (ch->copied > ch->copy.size) {
+        return -EINVAL;
+    }
+    if (ch->timing->fabric) {
+        amd_dma_fabric_restore(ch->timing->fabric, ch->fabric_until_ns);
+    }
+    return 0;
+}
+
+static const VMStateDescription vmstate_amd_dma_copy = {
+    .name = "amd-dma-copy",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .fields = (const VMStateField[]) {
+        VMSTATE_UINT64(source, AMDDMACopy),
+        VMSTATE_UINT64(destination, AMDDMACopy),
+        VMSTATE_UINT32(size, AMDDMACopy),
+        VMSTATE_END_OF_LIST()
+    },
+};
+
+const VMStateDescription vmstate_amd_dma_channel = {
+    .name = "amd-dma-channel",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .post_load = amd_dma_channel_post_load,
+    .fields = (const VMStateField[]) {
+        VMSTATE_BOOL(busy, AMDDMAChannel),
+        VMSTATE_STRUCT(copy, AMDDMAChannel, 1, vmstate_amd_dma_copy,
+                       AMDDMACopy),
+        VMSTATE_UINT32(copied, AMDDMAChannel),
+        VMSTATE_INT64(fabric_until_ns, AMDDMAChannel),
+        VMSTATE_STRUCT(effects, AMDDMAChannel, 1,
+                       vmstate_amd_dma_fault_effects, AMDDMAFaultEffects),
+        VMSTATE_TIMER_PTR(timer, AMDDMAChannel),
+        VMSTATE_END_OF_LIST()
+    },
+};

@@ -1,0 +1,139 @@
+/*
+ * AMD DMA engines: one channel, which executes one copy at a time
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef HW_DMA_AMD_DMA_CHANNEL_H
+#define HW_DMA_AMD_DMA_CHANNEL_H
+
+#include "hw/dma/amd_dma_fabric.h"
+#include "hw/dma/amd_dma_fault.h"
+#include "hw/qdev-core.h"
+#include "system/dma.h"
+
+/* A piece never crosses a page boundary on either side */
+#define AMD_DMA_PIECE_SIZE  4096
+
+typedef enum AMDDMAStatus {
+    AMD_DMA_DONE,
+    AMD_DMA_READ_SLAVE_ERROR,
+    AMD_DMA_READ_DECODE_ERROR,
+    AMD_DMA_WRITE_SLAVE_ERROR,
+    AMD_DMA_WRITE_DECODE_ERROR,
+    /* the code is in the effects */
+    AMD_DMA_INJECTED_ERROR,
+} AMDDMAStatus;
+
+/* How long a copy takes, in QEMU_CLOCK_VIRTUAL time */
+typedef struct AMDDMATiming {
+    uint64_t latency_ns;
+    /* bytes per second, 0: infinite */
+    uint64_t bandwidth;
+    /* may be NULL */
+    AMDDMAFabric *fabric;
+} AMDDMATiming;
+
+typedef struct AMDDMAStats {
+    uint64_t descriptors;
+    uint64_t bytes;
+    uint64_t interrupts;
+    uint64_t errors;
+} AMDDMAStats;
+
+typedef struct AMDDMACopy {
+    uint64_t source;
+    uint64_t destination;
+    uint32_t size;
+} AMDDMACopy;
+
+/**
+ * AMDDMARetire: a copy has ended
+ * @opaque: as given to amd_dma_channel_init()
+ * @status: how it ended
+ * @effects: what the owner has to do wrong
+ *
+ * The channel is idle again; the next copy can be started from here.
+ */
+typedef void AMDDMARetire(void *opaque, AMDDMAStatus status,
+                          const AMDDMAFaultEffects *effects);
+
+struct AMDDMAChannel {
+    DeviceState *dev;
+    AddressSpace *as;
+    const AMDDMATiming *timing;
+    AMDDMAFaultSet *faults;
+    AMDDMARetire *retire;
+    void *opaque;
+    QEMUTimer *timer;
+    QLIST_ENTRY(AMDDMAChannel) next;
+
+    /* changes whenever the copy under way is taken back */
+    uint32_t generation;
+    uint8_t piece[AMD_DMA_PIECE_SIZE];
+
+    /* migrated */
+    bool busy;
+    AMDDMACopy copy;
+    uint32_t copied;
+    int64_t fabric_until_ns;
+    AMDDMAFaultEffects effects;
+};
+
+extern const VMStateDescription vmstate_amd_dma_channel;
+
+/**
+ * amd_dma_channel_init: connect a channel
+ * @ch: the channel
+ * @dev: the device it belongs to
+ * @as: where descriptors point to
+ * @timing: how long copies take; read at the start of each copy
+ * @faults: the device's faults
+ * @retire: called at the end of each copy, never from amd_dma_channel_start()
+ * @opaque: for @retire
+ */
+void amd_dma_channel_init(AMDDMAChannel *ch, DeviceState *dev,
+                          AddressSpace *as, const AMDDMATiming *timing,
+                          AMDDMAFaultSet *faults, AMDDMARetire *retire,
+                          void *opaque);
+
+/**
+ * amd_dma_channel_destroy: drop the copy under way and disconnect
+ */
+void amd_dma_channel_destroy(AMDDMAChannel *ch);
+
+/**
+ * amd_dma_channel_start: start a copy
+ * @ch: an idle channel
+ * @copy: what to copy; the size is not 0
+ */
+void amd_dma_channel_start(AMDDMAChannel *ch, const AMDDMACopy *copy);
+
+/**
+ * amd_dma_channel_fail: end a command that is no copy
+ * @ch: an idle channel
+ *
+ * The owner found the command malformed.  It retires like a copy, after the
+ * fixed cost of a descriptor, with AMD_DMA_DONE.
+ */
+void amd_dma_channel_fail(AMDDMAChannel *ch);
+
+/**
+ * amd_dma_channel_abort: drop the copy under way
+ *
+ * Nothing more is written and @retire is not called.
+ */
+void amd_dma_channel_abort(AMDDMAChannel *ch);
+
+/**
+ * amd_dma_channel_release: fault @id was cleared; finish what it held
+ */
+void amd_dma_channel_release(AMDDMAChannel *ch, uint32_t id);
+
+/**
+ * amd_dma_status_of_read, amd_dma_status_of_write: map a transaction's result
+ */
+AMDDMAStatus amd_dma_status_of_read(MemTxResult result);
+AMDDMAStatus amd_dma_status_of_write(MemTxResult result);
+
+#endif /* HW_DMA_AMD_DMA_CHANNEL_H */

@@ -1,0 +1,79 @@
+/*
+ * AMD DMA engines: fault injection
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef HW_DMA_AMD_DMA_FAULT_H
+#define HW_DMA_AMD_DMA_FAULT_H
+
+#include "qapi/qapi-types-amd-dma.h"
+#include "qemu/queue.h"
+#include "qom/object.h"
+
+typedef struct AMDDMAFault AMDDMAFault;
+typedef struct AMDDMAChannel AMDDMAChannel;
+
+/* What is asked of one copy; the sum of all faults that apply to it */
+typedef struct AMDDMAFaultEffects {
+    /* non-zero: the copy fails with this code and moves nothing */
+    uint8_t code;
+    bool flip;
+    uint32_t flip_offset;
+    /* extra time until completion */
+    int64_t delay_ns;
+    /* non-zero: held until the fault of this number is cleared */
+    uint32_t stalled_by;
+    bool lose_interrupt;
+} AMDDMAFaultEffects;
+
+extern const VMStateDescription vmstate_amd_dma_fault_effects;
+
+/* The faults of one device */
+typedef struct AMDDMAFaultSet {
+    const char *name;
+    uint8_t code_max;
+    uint32_t last_id;
+    QTAILQ_HEAD(, AMDDMAFault) faults;
+    QLIST_HEAD(, AMDDMAChannel) channels;
+} AMDDMAFaultSet;
+
+/* A device that takes faults */
+#define TYPE_AMD_DMA_FAULT_TARGET "amd-dma-fault-target"
+typedef struct AMDDMAFaultTargetClass AMDDMAFaultTargetClass;
+DECLARE_CLASS_CHECKERS(AMDDMAFaultTargetClass, AMD_DMA_FAULT_TARGET,
+                       TYPE_AMD_DMA_FAULT_TARGET)
+
+struct AMDDMAFaultTargetClass {
+    InterfaceClass parent_class;
+
+    AMDDMAFaultSet *(*get_faults)(Object *obj);
+};
+
+/**
+ * amd_dma_faults_init: make an empty set
+ * @set: the set
+ * @name: the device's name in traces; not copied
+ * @code_max: largest error code of the device
+ */
+void amd_dma_faults_init(AMDDMAFaultSet *set, const char *name,
+                         uint8_t code_max);
+
+/**
+ * amd_dma_faults_destroy: drop all faults, releasing nothing
+ */
+void amd_dma_faults_destroy(AMDDMAFaultSet *set);
+
+/**
+ * amd_dma_faults_match: a copy starts; which faults apply to it?
+ * @set: the device's faults
+ * @source: bus address
+ * @destination: bus address
+ * @size: bytes, not 0
+ * @effects: filled in
+ */
+void amd_dma_faults_match(AMDDMAFaultSet *set, uint64_t source,
+                          uint64_t destination, uint32_t size,
+                          AMDDMAFaultEffects *effects);
+
+#endif /* HW_DMA_AMD_DMA_FAULT_H */

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""QEMU's command line, argument by argument."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from lab.config import Clock, Engine, Iommu, Node, Topology
+from lab.errors import ConfigError
+from lab.machine.argv import BootFiles, MachineSpec, build_argv, kernel_command_line
+
+FILES = BootFiles(
+    qemu=Path("/b/qemu-system-x86_64"),
+    firmware_dirs=(Path("/f/seabios"), Path("/f/qemu")),
+    vmlinux=Path("/k/vmlinux"),
+    initramfs=Path("/i/initramfs"),
+)
+
+
+def argv(spec: MachineSpec, clock: Clock = Clock.VIRTUAL, **more: object) -> list[str]:
+    return build_argv(spec, FILES, clock, qmp_fd=5, mailbox_fd=7, **more)  # type: ignore[arg-type]
+
+
+def values(arguments: list[str], option: str) -> list[str]:
+    return [value for name, value in pairwise(arguments) if name == option]
+
+
+def test_the_whole_default_machine() -> None:
+    spec = MachineSpec(engine=Engine(count=1))
+    expected = """
+        /b/qemu-system-x86_64 -no-user-config -nodefaults -display none -name dcbm-lab
+        -machine q35,usb=off,vmport=off,smbus=off
+        -accel tcg -icount shift=0,sleep=off -seed 42
+        -cpu qemu64,+pdpe1gb,+rdtscp,+popcnt,+ssse3,+sse4.1,+sse4.2
+        -rtc base=2026-01-01T00:00:00,clock=vm
+        -m 2560M -smp cpus=2,sockets=2,cores=1,threads=1
+        -object memory-backend-ram,id=ram0,size=1024M -numa node,nodeid=0,cpus=0-0,memdev=ram0
+        -object memory-backend-ram,id=ram1,size=1536M -numa node,nodeid=1,cpus=1-1,memdev=ram1
+        -device pxb-pcie,id=bridge0,bus=pcie.0,addr=0x10,bus_nr=32,numa_node=0
+        -device pxb-pcie,id=bridge1,bus=pcie.0,addr=0x11,bus_nr=48,numa_node=1
+        -chardev socket,id=qmp,fd=5 -mon chardev=qmp,mode=control
+        -chardev socket,id=mailbox,fd=7
+        -chardev file,id=console,path=console.log -serial chardev:console
+        -device lab-mailbox,id=mailbox,chardev=mailbox,bus=pcie.0,addr=0x3
+        -device pvpanic-pci,bus=pcie.0,addr=0x4
+        -object amd-dma-fabric,id=dma-fabric,bandwidth=18000000000
+        -device pcie-root-port,id=port0,bus=bridge1,addr=0x1,chassis=1,slot=0
+        -device amd-ptdma,id=dma0,bus=port0,addr=00.0,multifunction=on,fabric=dma-fabric,"""
+    expected += """latency-ns=350,bandwidth=2900000000,msix=on
+        -no-reboot -action panic=none -S -L /f/seabios -L /f/qemu
+        -kernel /k/vmlinux -initrd /i/initramfs -append"""
+    assert argv(spec)[:-1] == expected.split()
+
+
+@pytest.mark.parametrize("clock", list(Clock))
+def test_the_guest_sees_nothing_of_the_host(clock: Clock) -> None:
+    words = kernel_command_line(MachineSpec(), clock).split()
+    assert {"nokaslr", "norandmaps", "random.trust_cpu=off", "tsc=reliable"} <= set(words)
+    assert {"oops=panic", "panic=-1", "hung_task_panic=1", "unknown_nmi_panic"} <= set(words)
+    assert not any("/" in word for word in words)
+
+
+def test_only_the_virtual_clock_counts_instructions() -> None:
+    virtual = argv(MachineSpec(), Clock.VIRTUAL)
+    host = argv(MachineSpec(), Clock.HOST)
+    assert values(virtual, "-icount") == ["shift=0,sleep=off"]
+    assert values(host, "-icount") == values(host, "-seed") == []
+    assert values(host, "-accel") == ["tcg,thread=multi"]
+    assert "tsc_early_khz=1000000" in virtual[-1]
+    assert "tsc_early_khz" not in host[-1]
+
+
+def test_kvm_is_for_the_host_clock_alone() -> None:
+    spec = MachineSpec(accelerator="kvm")
+    arguments = argv(spec, Clock.HOST)
+    assert values(arguments, "-accel") == ["kvm"]
+    assert values(arguments, "-cpu") == ["host"]
+    with pytest.raises(ConfigError, match="only TCG can"):
+        argv(spec, Clock.VIRTUAL)
+
+
+def test_sixteen_engines_on_node_0_behind_two_ports() -> None:
+    devices = values(argv(MachineSpec(engine=Engine(count=16, node=0, msix=False))), "-device")
+    ports = [device for device in devices if device.startswith("pcie-root-port")]
+    engines = [device for device in devices if device.startswith("amd-ptdma")]
+    assert ports == [
+        "pcie-root-port,id=port0,bus=bridge0,addr=0x1,chassis=1,slot=0",
+        "pcie-root-port,id=port1,bus=bridge0,addr=0x2,chassis=2,slot=1",
+    ]
+    assert [engine.split(",")[1:4] for engine in engines] == [
+        [f"id=dma{number}", f"bus=port{number // 8}", f"addr=00.{number % 8}"]
+        for number in range(16)
+    ]
+    assert all(engine.endswith(",msix=off") for engine in engines)
+
+
+def test_no_engines_no_fabric() -> None:
+    arguments = argv(MachineSpec(engine=Engine(count=0)))
+    assert not any("amd-" in argument or "root-port" in argument for argument in arguments)
+
+
+def test_the_timing_model_reaches_the_devices() -> None:
+    engine = Engine(latency_ns=7, bandwidth_bytes_per_s=11, fabric_bandwidth_bytes_per_s=13)
+    arguments = argv(MachineSpec(engine=engine))
+    (device,) = [d for d in values(arguments, "-device") if d.startswith("amd-ptdma")]
+    assert {"latency-ns=7", "bandwidth=11"} <= set(device.split(","))
+    assert "amd-dma-fabric,id=dma-fabric,bandwidth=13" in values(arguments, "-object")
+
+
+@pytest.mark.parametrize(
+    ("iommu", "device", "word"),
+    [
+        (Iommu.AMD, "amd-iommu,dma-remap=on", "iommu.passthrough=0"),
+        (Iommu.INTEL, "intel-iommu,aw-bits=48", "intel_iommu=on"),
+    ],
+)
+def test_an_iommu_comes_before_every_bus(iommu: Iommu, device: str, word: str) -> None:
+    arguments = argv(MachineSpec(topology=Topology(iommu=iommu)))
+    assert values(arguments, "-device")[0] == device
+    assert word in arguments[-1].split()
+
+
+def test_unequal_nodes() -> None:
+    nodes = (Node(memory_mib=256, cpus=1), Node(memory_mib=512, cpus=3), Node(memory_mib=128))
+    arguments = argv(MachineSpec(topology=Topology(nodes=nodes), engine=Engine(count=0)))
+    assert values(arguments, "-m") == ["896M"]
+    assert values(arguments, "-smp") == ["cpus=5,sockets=5,cores=1,threads=1"]
+    assert [value.split(",")[2] for value in values(arguments, "-numa")] == [
+        "cpus=0-0",
+        "cpus=1-3",
+        "cpus=4-4",
+    ]
+
+
+def test_the_callers_words_come_last_and_so_win() -> None:
+    arguments = argv(MachineSpec(), command_line=("panic=5", "swiotlb=force"))
+    assert arguments[-1].endswith(" panic=5 swiotlb=force")

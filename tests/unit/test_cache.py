@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The artifact cache: atomic, locked, checked on use, usable after any death."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lab.cache import MANIFEST, Cache, hash_tree, make_key
+from lab.errors import CacheError
+from lab.progress import SilentProgress
+
+
+def write_data(directory: Path) -> None:
+    (directory / "bin").mkdir()
+    (directory / "bin" / "tool").write_bytes(b"abc" * 1000)
+    (directory / "bin" / "tool").chmod(0o755)
+    (directory / "link").symlink_to("bin/tool")
+
+
+def start(script: str, *arguments: object) -> subprocess.Popen[str]:
+    """Run a script that says something on standard output when it is where the test wants it."""
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def read_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def test_an_entry_is_built_once(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    builds = []
+
+    def build(directory: Path) -> None:
+        builds.append(directory)
+        write_data(directory)
+
+    first = cache.entry("tool", "k1", build)
+    assert (first / "bin" / "tool").read_bytes() == b"abc" * 1000
+    assert os.access(first / "bin" / "tool", os.X_OK)
+    assert cache.entry("tool", "k1", build) == first
+    assert Cache(tmp_path).entry("tool", "k1", build) == first
+    assert len(builds) == 1
+
+
+def test_published_files_cant_be_written(tmp_path: Path) -> None:
+    entry = Cache(tmp_path).entry("tool", "k1", write_data)
+    assert (entry / "bin" / "tool").stat().st_mode & 0o222 == 0
+
+
+def test_a_failed_build_publishes_nothing(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+
+    def fail(directory: Path) -> None:
+        write_data(directory)
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError):
+        cache.entry("tool", "k1", fail)
+    assert list((tmp_path / "tool").iterdir()) == []
+    assert cache.find("tool", "k1") is None
+
+
+def flip(path: Path) -> None:
+    path.chmod(0o644)
+    times = path.stat()
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def truncate(path: Path) -> None:
+    path.chmod(0o644)
+    os.truncate(path, 10)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda entry: flip(entry / "bin" / "tool"),
+        lambda entry: truncate(entry / "bin" / "tool"),
+        lambda entry: (entry / "bin" / "tool").unlink(),
+        lambda entry: (entry / "link").unlink(),
+        lambda entry: truncate(entry / MANIFEST),
+        lambda entry: (entry / MANIFEST).unlink(),
+        lambda entry: (entry / MANIFEST).write_text('{"schema": 1}'),
+    ],
+    ids=["flipped", "truncated", "gone", "link gone", "manifest cut", "no manifest", "other"],
+)
+def test_damage_is_noticed_and_built_again(tmp_path: Path, harm: object) -> None:
+    entry = Cache(tmp_path).entry("tool", "k1", write_data)
+    assert callable(harm)
+    harm(entry)
+    progress = SilentProgress()
+    again = Cache(tmp_path).entry("tool", "k1", write_data, progress=progress)
+    assert (again / "bin" / "tool").read_bytes() == b"abc" * 1000
+    assert len(progress.warnings) == 1
+    assert "tool/k1" in progress.warnings[0]
+
+
+def test_damage_is_noticed_by_the_process_that_checked_before(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    entry = cache.entry("tool", "k1", write_data)
+    assert cache.find("tool", "k1") == entry
+    flip(entry / "bin" / "tool")
+    assert cache.find("tool", "k1") is None
+
+
+def test_verify_names_the_damaged_file(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    good = cache.entry("tool", "good", write_data)
+    bad = cache.entry("tool", "bad", write_data)
+    flip(bad / "bin" / "tool")
+    damaged = cache.verify()
+    assert list(damaged) == [bad]
+    assert "bin/tool" in damaged[bad]
+    assert good.exists()
+
+
+BUILD_SLOWLY = """
+import sys, time
+from pathlib import Path
+from lab.cache import Cache
+from lab.progress import SilentProgress
+def build(directory):
+    (directory / "half").write_text("x")
+    with open(sys.argv[2], "a") as log:
+        log.write("built\\n")
+    print("building", flush=True)
+    time.sleep(float(sys.argv[3]))
+    (directory / "whole").write_text("y")
+entry = Cache(Path(sys.argv[1])).entry("tool", "k1", build)
+print((entry / "whole").read_text(), flush=True)
+"""
+
+
+def test_two_labs_at_once_build_once(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    labs = [start(BUILD_SLOWLY, tmp_path / "cache", log, 0.7) for _ in range(2)]
+    said = [lab.communicate(timeout=30)[0].split() for lab in labs]
+    assert [lab.returncode for lab in labs] == [0, 0]
+    assert sorted(said) == [["building", "y"], ["y"]]
+    assert log.read_text() == "built\n"
+
+
+def test_waiting_for_another_lab_is_said(tmp_path: Path) -> None:
+    lab = start(BUILD_SLOWLY, tmp_path / "cache", tmp_path / "log", 1.0)
+    assert read_line(lab) == "building"
+    titles: list[str] = []
+
+    class Listening(SilentProgress):
+        def step(self, title, *, log=None):  # type: ignore[no-untyped-def]
+            titles.append(title)
+            return super().step(title, log=log)
+
+    Cache(tmp_path / "cache").entry("tool", "k1", write_data, title="a tool", progress=Listening())
+    lab.communicate(timeout=30)
+    assert titles == ["waiting for another lab: a tool"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_builder_leaves_a_usable_cache(tmp_path: Path, number: signal.Signals) -> None:
+    lab = start(BUILD_SLOWLY, tmp_path / "cache", tmp_path / "log", 60)
+    assert read_line(lab) == "building"
+    os.kill(lab.pid, number)
+    lab.communicate(timeout=30)
+    cache = Cache(tmp_path / "cache")
+    assert cache.find("tool", "k1") is None
+    entry = cache.entry("tool", "k1", write_data)
+    assert not (entry / "half").exists()
+    assert [path.name for path in entry.parent.iterdir()] == ["k1"]
+
+
+def test_collect_removes_what_dead_labs_left_and_spares_the_living(tmp_path: Path) -> None:
+    dead = start(BUILD_SLOWLY, tmp_path / "dead", tmp_path / "log", 60)
+    alive = start(BUILD_SLOWLY, tmp_path / "alive", tmp_path / "log", 60)
+    assert [read_line(dead), read_line(alive)] == ["building", "building"]
+    dead.kill()
+    dead.communicate()
+    assert len(Cache(tmp_path / "dead").collect().paths) == 1
+    assert list((tmp_path / "dead" / "tool").iterdir()) == []
+    assert Cache(tmp_path / "alive").collect().paths == ()
+    alive.kill()
+    alive.communicate()
+
+
+def test_collect_removes_only_what_was_not_used(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    old = cache.entry("tool", "old", write_data)
+    new = cache.entry("tool", "new", write_data)
+    past = time.time() - 40 * 86400
+    os.utime(old / MANIFEST, (past, past))
+    assert cache.collect(unused_days=30).paths == (old,)
+    assert new.exists()
+    os.utime(new / MANIFEST, (past, past))
+    assert cache.find("tool", "new") == new  # marks it as used
+    assert cache.collect(unused_days=30).paths == ()
+
+
+USE_WORKTREE = """
+import sys, time
+from pathlib import Path
+from lab.cache import Cache
+from lab.progress import SilentProgress
+with Cache(Path(sys.argv[1])).worktree("kernel", "w", SilentProgress(), "w") as tree:
+    print("inside", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_worktree_knows_that_its_last_user_was_killed(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    with cache.worktree("kernel", "w", SilentProgress(), "w") as tree:
+        assert not tree.interrupted
+        (tree.path / "file").write_text("kept")
+    lab = start(USE_WORKTREE, tmp_path)
+    assert read_line(lab) == "inside"
+    lab.kill()
+    lab.communicate()
+    with cache.worktree("kernel", "w", SilentProgress(), "w") as tree:
+        assert tree.interrupted
+        assert (tree.path / "file").read_text() == "kept"
+    with cache.worktree("kernel", "w", SilentProgress(), "w") as tree:
+        assert not tree.interrupted
+
+
+def test_a_cache_that_cant_be_written_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CacheError, match="XDG_CACHE_HOME"):
+        Cache(tmp_path / "file" / "below").entry("tool", "k1", write_data)
+
+
+def test_keys_depend_on_every_input_and_on_nothing_else() -> None:
+    assert make_key(a="1", b="2") == make_key(b="2", a="1")
+    assert len({make_key(a="1"), make_key(a="2"), make_key(b="1"), make_key(a="1", b="")}) == 4
+
+
+def test_a_tree_hash_sees_names_contents_links_and_run_bits(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("x")
+    seen = [hash_tree(tmp_path)]
+    (tmp_path / "a").chmod(0o755)
+    seen.append(hash_tree(tmp_path))
+    (tmp_path / "a").write_text("y")
+    seen.append(hash_tree(tmp_path))
+    (tmp_path / "a").rename(tmp_path / "b")
+    seen.append(hash_tree(tmp_path))
+    (tmp_path / "l").symlink_to("b")
+    seen.append(hash_tree(tmp_path))
+    assert len(set(seen)) == len(seen)
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__" / "c").write_text("")
+    assert hash_tree(tmp_path) == seen[-1]

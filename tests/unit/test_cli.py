@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+from __future__ import annotations
+
+import json
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+from records import compaction_mode, ended, record
+from test_run import ScriptedBench
+from typer.testing import CliRunner, Result
+
+from lab import cli
+from lab.cache import Cache
+from lab.errors import BuildError
+from lab.progress import SilentProgress
+from lab.results import Outcome, Record
+
+OWN = """
+from lab.errors import GuestCrash, GuestLost, GuestTimeout, PremiseError
+from lab.experiments.base import Experiment, ModePlan, Parameters
+from lab.results import Check
+
+class Chosen(Parameters):
+    end: str = "PASS"
+    depth: int = 1
+
+ERRORS = {
+    "CRASH": GuestCrash("a", "s", excerpt="BUG: here"),
+    "TIMEOUT": GuestTimeout("a", "s"),
+    "LOST": GuestLost("a", "s"),
+    "ERROR": PremiseError("a", "s"),
+    "INTERRUPT": KeyboardInterrupt(),
+}
+
+def run(session):
+    end = session.parameters.end
+    if end in ERRORS:
+        raise ERRORS[end]
+    session.findings.check(Check(name="c", held=end == "PASS", awaited="a", seen="s"))
+
+EXPERIMENT = Experiment(
+    "own", "", Chosen, lambda lab, chosen: [ModePlan("only", "", False, lab)], run
+)
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An experiment's file, and a bench that needs no build."""
+    bench = types.ModuleType("lab.bench")
+    bench.prepare = lambda _modes, _progress: ScriptedBench()  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "lab.bench", bench)
+    path = tmp_path / "own.py"
+    path.write_text(OWN)
+    return path
+
+
+def call(*words: Any) -> Result:
+    return CliRunner().invoke(cli.app, [str(word) for word in words])
+
+
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [
+        ("PASS", 0),
+        ("FAIL", 1),
+        ("ERROR", 3),
+        ("CRASH", 4),
+        ("TIMEOUT", 5),
+        ("LOST", 6),
+        ("INTERRUPT", 130),
+    ],
+)
+def test_exit_status(own: Path, tmp_path: Path, end: str, status: int) -> None:
+    result = call("run", own, "--output", tmp_path / "out", "--set", f"end={end}")
+    assert result.exit_code == status, result.output
+    written = tmp_path / "out" / "record.json"
+    if end == "INTERRUPT":
+        assert not written.exists()
+        assert "interrupted" in result.stderr
+        return
+    assert Record.read(written).outcome.value == end
+    assert result.stdout.rstrip().splitlines()[-1].startswith(f"{end}: ")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--set", "depth"),
+        ("--set", "depth=deep"),
+        ("--set", "colour=red"),
+        ("--set", "engine.count=17"),
+        ("--set", "engine.colour=red"),
+        ("--engines", "17"),
+        ("--clock", "sundial"),
+        ("--inject", "dma0"),
+        ("--jobs", "0"),
+        ("--surprise",),
+    ],
+)
+def test_wrong_usage_is_2_and_runs_nothing(
+    own: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    result = call("run", own, "--output", tmp_path / "out", *words)
+    assert result.exit_code == 2, result.output
+    assert not (tmp_path / "out").exists()
+    assert "Traceback" not in result.output
+
+
+def test_no_engine_is_an_error_before_the_run(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prepare(_modes: object, _progress: object) -> ScriptedBench:
+        raise BuildError("nothing", "a build although there is no engine")
+
+    monkeypatch.setattr(sys.modules["lab.bench"], "prepare", prepare)
+    for words in (("--set", "engine.count=0"), ("--engines", "0")):
+        out = tmp_path / words[1]
+        result = call("run", "compaction", "--output", out, *words)
+        assert result.exit_code == 3
+        assert "engine.count is 0" in result.stdout
+        assert json.loads((out / "record.json").read_text())["outcome"] == "ERROR"
+        assert "although" not in result.stdout
+
+
+def test_a_folder_with_foreign_files_is_refused(own: Path, tmp_path: Path) -> None:
+    result = call("run", own, "--output", tmp_path)
+    assert result.exit_code == 3
+    assert "own.py" in result.stderr
+    assert "next:" in result.stderr
+
+
+def test_lab_file_and_settings(own: Path, tmp_path: Path) -> None:
+    lab_file = tmp_path / "lab.toml"
+    lab_file.write_text('clock = "host"\n[engine]\ncount = 3\n[experiment.own]\ndepth = 4\n')
+    out = tmp_path / "out"
+    result = call(
+        *("run", own, "--output", out, "--lab-file", lab_file),
+        *("--set", "engine.latency_ns=9", "--clock", "virtual"),
+    )
+    assert result.exit_code == 0, result.output
+    written = Record.read(out / "record.json")
+    assert written.clock == "virtual"
+    assert written.parameters["own"] == {"end": "PASS", "depth": 4}
+    engine = written.parameters["lab_file"]["engine"]
+    assert (engine["count"], engine["latency_ns"]) == (3, 9)
+
+
+def test_a_wrong_lab_file_is_an_error_that_names_the_field(own: Path, tmp_path: Path) -> None:
+    lab_file = tmp_path / "lab.toml"
+    lab_file.write_text("[engine]\ncount = 99\n")
+    result = call("run", own, "--output", tmp_path / "out", "--lab-file", lab_file)
+    assert result.exit_code == 3
+    assert "engine.count" in result.stderr
+
+
+def test_unknown_experiment(tmp_path: Path) -> None:
+    result = call("run", "compactoin", "--output", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "compaction" in result.stderr
+    assert "move-pages" in result.stderr
+    assert call("run", tmp_path / "none.py").exit_code == 3
+
+
+@pytest.mark.parametrize("form", ["table", "html", "junit", "ktap", "json"])
+def test_report_shows_a_run_again(tmp_path: Path, form: str) -> None:
+    record(compaction_mode(), ended(Outcome.FAIL)).write(tmp_path)
+    by_folder = call("report", tmp_path, "--format", form)
+    by_file = call("report", tmp_path / "record.json", "--format", form)
+    assert by_folder.exit_code == 0
+    assert by_folder.stdout == by_file.stdout
+    assert "66022189744" in by_folder.stdout or form in {"junit", "ktap"}
+    assert "page 17 at 0x7f0011000" in by_folder.stdout
+
+
+def test_report_of_nothing(tmp_path: Path) -> None:
+    assert call("report", tmp_path).exit_code == 3
+    (tmp_path / "record.json").write_text("{}")
+    result = call("report", tmp_path)
+    assert result.exit_code == 3
+    assert "not of this schema" in result.stderr
+
+
+def test_version_and_list() -> None:
+    assert call("--version").stdout == "dcbm-lab 0.1.0\n"
+    listed = call("list").stdout
+    for name in ("compaction", "move-pages", "nr_dma_chan = 1", "rounds"):
+        assert name in listed
+
+
+def test_cache_verbs_on_an_empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert call("cache", "list").stdout == ""
+    assert call("cache", "gc").stdout == "0 removed, 0.0 MiB freed\n"
+    assert call("cache", "verify").stdout.startswith("0 damaged in ")
+
+
+def test_cache_verify_finds_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    cache = Cache()
+    at = cache.entry(
+        "thing",
+        "k" * 64,
+        lambda folder: (folder / "file").write_text("whole") and None,
+        title="a thing",
+        progress=SilentProgress(),
+    )
+    assert call("cache", "verify").exit_code == 0
+    assert "a thing" in call("cache", "list").stdout
+    (at / "file").chmod(0o644)
+    (at / "file").write_text("whale")
+    result = call("cache", "verify")
+    assert result.exit_code == 3
+    assert str(at) in result.stdout

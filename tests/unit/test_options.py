@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from lab.config import Clock, LabFile
+from lab.experiments.base import Fault
+from lab.options import OptionError, override, parse_fault, parse_value, split_settings
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3", 3),
+        ("1.5", 1.5),
+        ("true", True),
+        ("[1, 4]", [1, 4]),
+        ("plain", "plain"),
+        ('"7"', "7"),
+        ("all", "all"),
+        ("compaction,demotion", "compaction,demotion"),
+        ("", ""),
+    ],
+)
+def test_values(text: str, value: object) -> None:
+    assert parse_value(text) == value
+
+
+def test_settings_go_to_the_machine_or_to_the_experiment() -> None:
+    machine, experiment = split_settings(
+        ["engine.count=4", "nr_dma_chan=2", "topology.nodes.1.memory_mib=2048", "rounds = 3"]
+    )
+    assert machine == {"engine.count": 4, "topology.nodes.1.memory_mib": 2048}
+    assert experiment == {"nr_dma_chan": 2, "rounds": 3}
+
+
+@pytest.mark.parametrize("text", ["engine.count", "=3", ""])
+def test_setting_without_key_or_value_is_refused(text: str) -> None:
+    with pytest.raises(OptionError, match="KEY=VALUE"):
+        split_settings([text])
+
+
+def test_override_changes_what_it_names_and_nothing_else() -> None:
+    lab = LabFile.model_validate({"engine": {"latency_ns": 5}})
+    changed = override(
+        lab, {"topology.nodes.1.memory_mib": 2048, "engine.count": 4}, clock=Clock.HOST
+    )
+    assert changed.topology.nodes[1].memory_mib == 2048
+    assert changed.topology.nodes[0] == lab.topology.nodes[0]
+    assert (changed.engine.count, changed.engine.latency_ns) == (4, 5)
+    assert changed.clock is Clock.HOST
+    assert changed.engine.model_fields_set == {"latency_ns", "count"}
+    assert override(lab, {}) == lab
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "named"),
+    [
+        ("engine.count", 17, "engine.count"),
+        ("engine.colour", "red", "engine.colour"),
+        ("engine.count.x", 1, "engine.count"),
+        ("topology.nodes.5.cpus", 1, "5"),
+        ("topology.nodes.x.cpus", 1, "x"),
+        ("kernel.variant", "fast", "kernel.variant"),
+        ("engine.node", 3, "engine.node is 3"),
+    ],
+)
+def test_a_wrong_override_names_its_key(key: str, value: Any, named: str) -> None:
+    with pytest.raises(OptionError, match=named):
+        override(LabFile(), {key: value})
+
+
+def test_faults() -> None:
+    assert parse_fault("dma0:stall") == Fault("dma0", "stall", {})
+    assert parse_fault("dma15:flip-byte:nth=100,offset=0x10,name=x,sticky=true") == Fault(
+        "dma15", "flip-byte", {"nth": 100, "offset": 16, "name": "x", "sticky": True}
+    )
+
+
+@pytest.mark.parametrize("text", ["dma0", "cpu0:stall", "dma0:", "dma0:stall:nth", "dma0:stall:=3"])
+def test_faults_of_another_form_are_refused(text: str) -> None:
+    with pytest.raises(OptionError):
+        parse_fault(text)

@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The runner with guests that end in every way; the real ends are under tests/guest/."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from records import KERNEL
+
+from lab.config import LabFile
+from lab.errors import (
+    BuildError,
+    ConfigError,
+    GuestCrash,
+    GuestLost,
+    GuestTimeout,
+    MachineError,
+    PremiseError,
+)
+from lab.experiments.base import Experiment, Fault, ModePlan, Parameters, Session
+from lab.progress import SilentProgress
+from lab.results import Check, Outcome, Record
+from lab.run import RunOptions, run_experiment
+from lab.run_folder import RunFolder
+
+
+class ScriptedGuest:
+    """Stands where a guest would; `abort` works as it has to."""
+
+    def __init__(self) -> None:
+        self.aborted = threading.Event()
+        self.injected: list[tuple[str, str, dict[str, object]]] = []
+
+    def abort(self) -> None:
+        self.aborted.set()
+
+    def reports(self) -> list[str]:
+        return []
+
+    def faults(self) -> list[dict[str, Any]]:
+        return [{"id": 1, "hits": 1}]
+
+    def inject_fault(self, device: str, kind: str, **arguments: object) -> int:
+        self.injected.append((device, kind, arguments))
+        return 1
+
+
+class ScriptedBench:
+    def __init__(self) -> None:
+        self.kernels = [KERNEL]
+        self.qemu_version = "10.0.13"
+        self.accelerator = "tcg"
+        self.guests: dict[str, ScriptedGuest] = {}
+
+    @contextmanager
+    def boot(self, mode: ModePlan, folder: Path) -> Iterator[Any]:
+        (folder / "console.log").write_text("Linux version\n")
+        self.guests[mode.name] = ScriptedGuest()
+        yield self.guests[mode.name]
+
+
+def passing(session: Session[Any, Any]) -> None:
+    session.findings.pages_migrated = 7
+    session.findings.check(Check(name="c", held=True, awaited="a", seen="s"))
+
+
+def experiment(
+    run: Callable[[Session[Any, Any]], None], names: tuple[str, ...] = ("one",)
+) -> Experiment[ModePlan, Parameters]:
+    return Experiment(
+        name="scripted",
+        purpose="for tests",
+        parameters=Parameters,
+        plan=lambda lab, _parameters: [ModePlan(name, "", False, lab) for name in names],
+        run=run,
+    )
+
+
+def carry_out(
+    what: Experiment[Any, Any],
+    folder: Path,
+    options: RunOptions | None = None,
+    bench: ScriptedBench | None = None,
+) -> Record:
+    with RunFolder(folder, what.name, datetime(2026, 1, 1, tzinfo=UTC)) as at:
+        record = run_experiment(
+            what,
+            LabFile(),
+            what.parameters(),
+            prepare=lambda _modes, _progress: bench or ScriptedBench(),
+            folder=at,
+            options=options or RunOptions(),
+            progress=SilentProgress(),
+        )
+    assert Record.read(folder / "record.json") == record
+    return record
+
+
+def raising(error: Exception) -> Callable[[Session[Any, Any]], None]:
+    def run(session: Session[Any, Any]) -> None:
+        passing(session)
+        raise error
+
+    return run
+
+
+ENDS = [
+    (GuestCrash("a", "s", excerpt="BUG: x"), Outcome.CRASH),
+    (GuestTimeout("a", "s"), Outcome.TIMEOUT),
+    (GuestLost("a", "s"), Outcome.LOST),
+    (MachineError("a", "s"), Outcome.ERROR),
+    (PremiseError("a", "s"), Outcome.ERROR),
+    (ZeroDivisionError("a bug in the experiment"), Outcome.ERROR),
+]
+
+
+@pytest.mark.parametrize(("error", "outcome"), ENDS)
+def test_every_end_has_its_outcome_and_keeps_what_was_found(
+    error: Exception, outcome: Outcome, tmp_path: Path
+) -> None:
+    record = carry_out(experiment(raising(error)), tmp_path)
+    mode = record.modes[0]
+    assert (record.outcome, mode.outcome) == (outcome, outcome)
+    assert mode.pages_migrated == 7
+    assert mode.error
+    assert mode.excerpt == ("BUG: x" if outcome is Outcome.CRASH else None)
+    saved = json.loads((tmp_path / "modes" / "one" / "result.json").read_text())
+    assert saved["outcome"] == outcome.value
+
+
+def test_a_bug_in_an_experiment_leaves_its_traceback(tmp_path: Path) -> None:
+    record = carry_out(experiment(raising(ZeroDivisionError("boom"))), tmp_path)
+    assert "modes/one/traceback.txt" in (record.modes[0].error or "")
+    assert "boom" in (tmp_path / "modes" / "one" / "traceback.txt").read_text()
+
+
+def test_a_crash_while_the_guest_powers_off_is_no_pass(tmp_path: Path) -> None:
+    class Bench(ScriptedBench):
+        @contextmanager
+        def boot(self, mode: ModePlan, folder: Path) -> Iterator[Any]:
+            with super().boot(mode, folder) as guest:
+                yield guest
+            raise GuestCrash("a clean end", "KASAN", excerpt="KASAN: use-after-free")
+
+    assert carry_out(experiment(passing), tmp_path, bench=Bench()).outcome is Outcome.CRASH
+
+
+def test_no_check_is_no_pass(tmp_path: Path) -> None:
+    assert carry_out(experiment(lambda _session: None), tmp_path).outcome is Outcome.ERROR
+
+
+def test_a_check_that_does_not_hold_fails_the_run(tmp_path: Path) -> None:
+    def run(session: Session[Any, Any]) -> None:
+        passing(session)
+        session.findings.check(Check(name="d", held=False, awaited="a", seen="s"))
+
+    assert carry_out(experiment(run), tmp_path).outcome is Outcome.FAIL
+
+
+def test_error_texts_do_not_depend_on_where_the_run_lies(tmp_path: Path) -> None:
+    seen = []
+    for name in ("here", "elsewhere"):
+        folder = tmp_path / name
+        log = folder / "modes" / "one" / "console.log"
+        record = carry_out(experiment(raising(GuestTimeout("a", "s", log=log))), folder)
+        seen.append(record.model_dump(exclude={"host"}))
+    assert seen[0] == seen[1]
+    assert "modes/one/console.log" in seen[0]["modes"][0]["error"]
+
+
+def test_what_cannot_be_prepared_is_an_error_of_every_mode(tmp_path: Path) -> None:
+    def prepare(_modes: object, _progress: object) -> Any:
+        raise BuildError("QEMU to build", "error: x.c:3", hint="install y")
+
+    what = experiment(passing, ("one", "two"))
+    with RunFolder(tmp_path, what.name, datetime(2026, 1, 1, tzinfo=UTC)) as at:
+        record = run_experiment(
+            what,
+            LabFile(),
+            Parameters(),
+            prepare=prepare,
+            folder=at,
+            options=RunOptions(),
+            progress=SilentProgress(),
+        )
+    assert [mode.outcome for mode in record.modes] == [Outcome.ERROR, Outcome.ERROR]
+    assert "install y" in (record.error or "")
+
+
+def test_a_machine_that_cannot_run_is_an_error_before_anything_is_built(tmp_path: Path) -> None:
+    def refuse(_lab: LabFile, _parameters: Parameters) -> list[ModePlan]:
+        raise ConfigError("1 engine", "engine.count is 0")
+
+    what = Experiment("scripted", "", Parameters, refuse, passing)
+    bench = ScriptedBench()
+    record = carry_out(what, tmp_path, bench=bench)
+    assert record.outcome is Outcome.ERROR
+    assert record.outcome.exit_code == 3
+    assert "engine.count is 0" in (record.error or "")
+    assert (record.modes, bench.guests) == ([], {})
+
+
+def test_only_some_modes(tmp_path: Path) -> None:
+    what = experiment(passing, ("one", "two", "three"))
+    record = carry_out(what, tmp_path / "a", RunOptions(only=("three", "one")))
+    assert [mode.name for mode in record.modes] == ["one", "three"]
+    record = carry_out(what, tmp_path / "b", RunOptions(only=("four",)))
+    assert record.outcome is Outcome.ERROR
+    assert "'four'" in (record.error or "")
+
+
+def test_modes_run_at_once_and_stay_in_order(tmp_path: Path) -> None:
+    both = threading.Barrier(2, timeout=10)
+
+    def run(session: Session[Any, Any]) -> None:
+        both.wait()
+        if session.mode.name == "one":
+            time.sleep(0.2)
+        passing(session)
+
+    record = carry_out(experiment(run, ("one", "two")), tmp_path, RunOptions(jobs=2))
+    assert [(mode.name, mode.outcome.value) for mode in record.modes] == [
+        ("one", "PASS"),
+        ("two", "PASS"),
+    ]
+
+
+def test_faults_are_injected_and_their_hits_recorded(tmp_path: Path) -> None:
+    def run(session: Session[Any, Any]) -> None:
+        session.inject_faults()
+        passing(session)
+
+    bench = ScriptedBench()
+    fault = Fault("dma0", "flip-byte", {"nth": 100})
+    record = carry_out(experiment(run), tmp_path, RunOptions(faults=(fault,)), bench)
+    assert bench.guests["one"].injected == [("dma0", "flip-byte", {"nth": 100})]
+    assert record.modes[0].details["faults"] == [{"id": 1, "hits": 1}]
+    assert record.parameters["faults"] == [{"device": "dma0", "kind": "flip-byte", "nth": 100}]
+
+
+def test_an_interrupt_ends_every_guest_and_leaves_no_record(tmp_path: Path) -> None:
+    bench = ScriptedBench()
+    started = threading.Barrier(3, timeout=10)
+
+    def run(session: Session[Any, Any]) -> None:
+        started.wait()
+        if not session.guest.aborted.wait(10):  # type: ignore[attr-defined]
+            raise AssertionError("the guest was left running")
+        raise GuestLost("an answer", "QEMU was killed")
+
+    def interrupt() -> None:
+        started.wait()
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(experiment(run, ("one", "two", "three")), tmp_path, RunOptions(jobs=2), bench)
+    assert time.monotonic() - began < 8
+    assert set(bench.guests) == {"one", "two"}
+    assert all(guest.aborted.is_set() for guest in bench.guests.values())
+    assert not (tmp_path / "record.json").exists()
