@@ -61,7 +61,7 @@ build: setup ## QEMU, kernels and guest image, without running anything
 	$(BIN)/dcbm-lab build all
 
 .PHONY: test
-test: setup ## every test: unit, device models, guests
+test: build ## every test: unit, device models, guests
 	$(BIN)/python -m pytest -n $(GUESTS_AT_ONCE) --dist loadgroup $(ARGS)
 
 .PHONY: check

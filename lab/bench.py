@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from lab.build.kernel import KernelArtifact, KernelChoice, build_kernel
 from lab.build.qemu import QemuArtifact, build_qemu
 from lab.cache import Cache, hash_file
 from lab.config import Clock, Kernel
-from lab.doctor import KvmAnswer, try_kvm
+from lab.doctor import ask_kvm
 from lab.experiments.base import ModePlan
 from lab.machine import BootFiles, Guest, MachineSpec, boot
 from lab.progress import Progress
@@ -44,14 +44,22 @@ class BuiltBench:
         return self.qemu.version
 
     @contextmanager
-    def boot(self, mode: ModePlan, folder: Path) -> Iterator[Guest]:
+    def boot(
+        self, mode: ModePlan, folder: Path, on_start: Callable[[Guest], None]
+    ) -> Iterator[Guest]:
         """Boot a mode's machine; `folder` gets its logs and the kernel's configuration."""
         kernel, image = self.artifacts[choice_of(mode)]
         shutil.copyfile(kernel.config, folder / "kernel.config")
         spec = MachineSpec(mode.machine.topology, mode.machine.engine, self.accelerator)
         files = BootFiles.of(self.qemu, kernel, image)
         with boot(
-            spec, files, folder, mode.machine.clock, SESSION_TIMEOUT_S, mode.command_line
+            spec,
+            files,
+            folder,
+            mode.machine.clock,
+            SESSION_TIMEOUT_S,
+            mode.command_line,
+            on_start=on_start,
         ) as guest:
             yield guest
 
@@ -76,21 +84,10 @@ def prepare(modes: Sequence[ModePlan], progress: Progress) -> BuiltBench:
         artifacts[choice] = (kernel, build_image(cache, kernel, progress))
     accelerator: Literal["tcg", "kvm"] = "tcg"
     if any(mode.machine.clock is Clock.HOST for mode in modes):
-        kernel, _image = next(iter(artifacts.values()))
-        answer = try_kvm(cache, qemu, kernel, progress)
+        answer = ask_kvm(cache, progress)
         progress.note(answer.line)
         accelerator = "kvm" if answer.usable else "tcg"
     return BuiltBench(qemu, accelerator, artifacts)
-
-
-def try_kvm_if_built(choice: Kernel, progress: Progress) -> KvmAnswer | None:
-    """Whether KVM can run a guest here; None while there is no QEMU or kernel to try it with."""
-    cache = Cache()
-    if not {"qemu", "kernel"} <= {entry.kind for entry in cache.list_entries()}:
-        return None
-    wanted = KernelChoice(base=choice.base, variant=choice.variant, patched=False)
-    qemu = build_qemu(cache, progress)
-    return try_kvm(cache, qemu, build_kernel(cache, wanted, progress), progress)
 
 
 def build_parts(

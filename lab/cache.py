@@ -23,34 +23,34 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import platformdirs
 from filelock import FileLock, Timeout
 
 from lab.errors import CacheError
+from lab.manifest import MANIFEST, describe, find_damage, hash_file, read_manifest
 from lab.progress import Progress, SilentProgress
 
-SCHEMA = 1
-MANIFEST = ".manifest.json"
 _PARTIAL = ".partial-"
 _DAMAGED = ".damaged-"
+_MEMORIES = ("kvm", "logs", "partial", "resolved")  # small files, each of use by itself
 _POLL_S = 0.2
-_CHUNK_BYTES = 1 << 20
+
+__all__ = [
+    "MANIFEST",
+    "Cache",
+    "Collected",
+    "EntryFacts",
+    "WorkTree",
+    "hash_file",
+    "hash_tree",
+    "make_key",
+]
 
 
 def default_root() -> Path:
     """``$XDG_CACHE_HOME/dcbm-lab``, or the platform's default for it."""
     return Path(platformdirs.user_cache_dir("dcbm-lab"))
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def hash_tree(root: Path, *, skip: Callable[[Path], bool] | None = None) -> str:
@@ -133,6 +133,13 @@ class Cache:
         (progress or SilentProgress()).warn(f"{kind}/{key} in the cache is damaged: {damage}")
         return None
 
+    def hashes(self, path: Path) -> dict[str, str]:
+        """SHA-256 of every file of an entry that `entry` or `find` gave, by name."""
+        manifest, damage = read_manifest(path)
+        if damage is not None:
+            raise CacheError(f"a whole entry at {path}", damage, hint="run it again")
+        return {name: sha256 for name, (_, sha256) in manifest["files"].items()}
+
     def entry(
         self,
         kind: str,
@@ -175,23 +182,7 @@ class Cache:
         return path
 
     def _publish(self, partial: Path, path: Path, kind: str, title: str) -> None:
-        files: dict[str, list[Any]] = {}
-        links: dict[str, str] = {}
-        for item in sorted(partial.rglob("*")):
-            name = str(item.relative_to(partial))
-            if item.is_symlink():
-                links[name] = str(item.readlink())
-            elif item.is_file():
-                item.chmod(item.stat().st_mode & 0o555)
-                files[name] = [item.stat().st_size, hash_file(item)]
-        manifest = {
-            "schema": SCHEMA,
-            "kind": kind,
-            "key": path.name,
-            "title": title,
-            "files": files,
-            "links": links,
-        }
+        manifest = describe(partial, kind, path.name, title)
         try:
             (partial / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
             partial.replace(path)
@@ -199,8 +190,8 @@ class Cache:
             raise self._unusable(error) from error
 
     def _damage_once(self, path: Path) -> str | None:
-        """As `_damage`, but files that this process has hashed aren't hashed again."""
-        manifest, damage = _read_manifest(path)
+        """As `find_damage`, but files that this process has hashed aren't hashed again."""
+        manifest, damage = read_manifest(path)
         if damage is not None:
             return damage
         try:
@@ -214,7 +205,7 @@ class Cache:
             return str(error)
         if self._checked.get(path) == signature:
             return None
-        damage = _damage(path, manifest)
+        damage = find_damage(path, manifest)
         if damage is None:
             self._checked[path] = signature
         return damage
@@ -302,12 +293,12 @@ class Cache:
             path = manifest.parent
             if path.name.startswith("."):
                 continue
-            data, _ = _read_manifest(path)
+            data, _ = read_manifest(path)
             title = str(data.get("title", "?"))
             used_at = manifest.stat().st_mtime
             found.append(EntryFacts(path.parent.name, path.name, title, path, _size(path), used_at))
         for path in (self.root / "work").glob("*/*"):
-            if path.is_dir():
+            if path.is_dir() and not path.name.startswith("."):
                 kind = f"work/{path.parent.name}"
                 used_at = path.stat().st_mtime
                 found.append(EntryFacts(kind, path.name, "work tree", path, _size(path), used_at))
@@ -320,8 +311,8 @@ class Cache:
             path = manifest.parent
             if path.name.startswith("."):
                 continue
-            data, damage = _read_manifest(path)
-            damage = damage or _damage(path, data)
+            data, damage = read_manifest(path)
+            damage = damage or find_damage(path, data)
             if damage is not None:
                 damaged[path] = damage
         return damaged
@@ -334,6 +325,16 @@ class Cache:
         oldest = time.time() - unused_days * 86400
         removed: list[Path] = []
         size_bytes = 0
+        for path in self.root.glob("work/*/.damaged-*"):
+            size_bytes += _size(path)
+            shutil.rmtree(path, ignore_errors=True)
+            removed.append(path)
+        for folder in _MEMORIES:
+            for path in (self.root / folder).glob("*"):
+                if path.is_file() and path.stat().st_mtime < oldest:
+                    size_bytes += path.stat().st_size
+                    path.unlink(missing_ok=True)
+                    removed.append(path)
         for path in [*self.root.glob(f"*/{_PARTIAL}*"), *self.root.glob(f"*/{_DAMAGED}*")]:
             key = path.name.removeprefix(_PARTIAL)
             if path.name.startswith(_DAMAGED) or self._is_free(f"{path.parent.name}-{key}"):
@@ -347,39 +348,6 @@ class Cache:
                 self._discard(entry.path)
                 removed.append(entry.path)
         return Collected(tuple(removed), size_bytes)
-
-
-def _read_manifest(path: Path) -> tuple[dict[str, Any], str | None]:
-    try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        whole = (
-            manifest["schema"] == SCHEMA
-            and manifest["kind"] == path.parent.name
-            and manifest["key"] == path.name
-            and isinstance(manifest["files"], dict)
-            and isinstance(manifest["links"], dict)
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return {}, f"its manifest can't be used ({error})"
-    return (manifest, None) if whole else ({}, "its manifest is another entry's or malformed")
-
-
-def _damage(path: Path, manifest: dict[str, Any]) -> str | None:
-    """What is wrong with an entry, or None; every file is hashed."""
-    for name, target in manifest["links"].items():
-        link = path / name
-        if not link.is_symlink() or str(link.readlink()) != target:
-            return f"{name} no longer links to {target}"
-    for name, (size_bytes, sha256) in manifest["files"].items():
-        file = path / name
-        try:
-            if file.stat().st_size != size_bytes:
-                return f"{name} has {file.stat().st_size} bytes instead of {size_bytes}"
-            if hash_file(file) != sha256:
-                return f"{name} has another content than was published"
-        except OSError as error:
-            return f"{name}: {error.strerror}"
-    return None
 
 
 def _size(path: Path) -> int:

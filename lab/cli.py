@@ -25,7 +25,7 @@ from rich.console import Console
 from lab import __version__, experiments
 from lab.cache import Cache
 from lab.config import MAX_ENGINES, Clock, LabFile, read_lab_file
-from lab.doctor import check_host
+from lab.doctor import ask_kvm, check_host
 from lab.errors import ConfigError, LabError
 from lab.experiments.base import Experiment
 from lab.options import OptionError, override, parse_fault, split_settings
@@ -142,6 +142,8 @@ def run(
             machine["engine.count"] = engines
         faults = tuple(parse_fault(text) for text in inject or [])
         lab = override(_lab_file(lab_file), machine, clock=clock)
+        if quick and not chosen.quick:
+            raise OptionError(f"{chosen.name} has no --quick")
         values = _parameters(chosen, lab, parameters, quick=quick)
         from lab.bench import prepare  # noqa: PLC0415 - other verbs start without it
 
@@ -284,16 +286,13 @@ def build(
 def doctor() -> None:
     """Say what the host lacks and how to get it, and whether KVM can run a guest."""
     with _failures():
-        from lab import bench  # noqa: PLC0415 - other verbs start without it
-
-        findings = check_host(Cache())
+        cache = Cache()
+        findings = check_host(cache)
         for finding in findings:
             typer.echo(f"{'ok     ' if finding.ok else 'MISSING'}  {finding.name}: {finding.seen}")
             if not finding.ok and finding.remedy:
                 typer.echo(f"         next: {finding.remedy}")
-        answer = bench.try_kvm_if_built(LabFile().kernel, open_progress())
-        untried = "KVM: not tried, nothing is built yet (`dcbm-lab build`); TCG needs no KVM"
-        typer.echo(f"ok       {answer.line if answer else untried}")
+        typer.echo(f"ok       {ask_kvm(cache, open_progress()).line}")
     raise typer.Exit(0 if all(found.ok for found in findings) else Outcome.ERROR.exit_code)
 
 

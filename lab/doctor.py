@@ -10,14 +10,13 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.build.kernel import KernelArtifact
-from lab.build.qemu import QemuArtifact
-from lab.cache import Cache, make_key
+from lab.cache import MANIFEST, Cache, make_key
 from lab.errors import HostError, LabError
 from lab.host import NEEDS, missing_packages
 from lab.program import Program, run_program
@@ -29,8 +28,9 @@ NEEDED_BYTES = 8 << 30
 NEEDED_WARM_BYTES = 2 << 30
 KVM_DEADLINE_S = 30.0
 KVM_DEVICE = Path("/dev/kvm")
-# A kernel without a root file system gets this far only if everything before worked.
-_BOOTED = "VFS: Unable to mount root fs"
+# A kernel without a program to run gets this far only if everything before worked.
+_BOOTED = re.compile(r"No working init found|VFS: Unable to mount root fs")
+_HOW_IT_ENDED = re.compile(r"exit status \d+|still running after \d+ s")
 _CPU_MODEL = Path("/proc/cpuinfo")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -108,20 +108,55 @@ class KvmAnswer:
         return f"KVM can't run a guest here, so guests run in software (TCG): {self.reason}"
 
 
-def try_kvm(
-    cache: Cache, qemu: QemuArtifact, kernel: KernelArtifact, progress: Progress
-) -> KvmAnswer:
-    """Boot `kernel` under KVM unless the answer for this host, QEMU and kernel is known."""
+@dataclass(frozen=True)
+class Trial:
+    """What KVM is tried with: a QEMU, its firmware directories and a kernel image."""
+
+    qemu: Path
+    firmware_dirs: tuple[Path, ...]
+    vmlinux: Path
+
+
+def find_trial(cache: Cache) -> Trial | None:
+    """The most recently used QEMU and kernel of the cache; None when one isn't built yet."""
+    found = {
+        kind: _newest(cache, kind, name)
+        for kind, name in (("qemu", "qemu-system-x86_64"), ("kernel", "vmlinux"))
+    }
+    qemu, vmlinux = found["qemu"], found["kernel"]
+    if qemu is None or vmlinux is None:
+        return None
+    firmware = tuple(sorted(path for path in cache.root.glob("firmware/*/firmware")))
+    return Trial(qemu, firmware, vmlinux)
+
+
+def _newest(cache: Cache, kind: str, name: str) -> Path | None:
+    for entry in sorted(cache.root.glob(f"{kind}/*/{MANIFEST}"), key=lambda path: -_mtime(path)):
+        path = cache.find(kind, entry.parent.name)
+        if path is not None and (path / name).is_file():
+            return path / name
+    return None
+
+
+def _mtime(path: Path) -> float:
+    return path.stat().st_mtime
+
+
+def ask_kvm(cache: Cache, progress: Progress) -> KvmAnswer:
+    """Whether KVM can run a guest: from memory if this host, QEMU and kernel were tried before."""
     if not KVM_DEVICE.exists():
         return KvmAnswer(False, f"there is no {KVM_DEVICE}")
     if not os.access(KVM_DEVICE, os.R_OK | os.W_OK):
         return KvmAnswer(False, f"{KVM_DEVICE} may not be opened: join its group")
+    trial = find_trial(cache)
+    if trial is None:
+        return KvmAnswer(False, "not tried yet, nothing is built (dcbm-lab build all)")
     key = make_key(
         boot=_BOOT_ID.read_text(encoding="utf-8").strip(),
         host=platform.release(),
         processor=_processor(),
-        qemu=qemu.key,
-        kernel=kernel.key,
+        qemu=trial.qemu.parent.name,
+        kernel=trial.vmlinux.parent.name,
     )
     memory = cache.root / "kvm" / f"{key}.json"
     log = cache.root / "logs" / "kvm-trial.log"
@@ -131,19 +166,23 @@ def try_kvm(
     except (OSError, ValueError, KeyError, TypeError):
         pass
     with progress.step("trying KVM", log=log):
-        answer = _boot_under_kvm(qemu, kernel, log)
+        answer = boot_under_kvm(trial, log)
     memory.parent.mkdir(parents=True, exist_ok=True)
-    memory.write_text(json.dumps({"usable": answer.usable, "reason": answer.reason}), "utf-8")
+    partial = memory.with_suffix(f".{os.getpid()}")
+    partial.write_text(json.dumps({"usable": answer.usable, "reason": answer.reason}), "utf-8")
+    partial.replace(memory)
     return answer
 
 
-def _boot_under_kvm(qemu: QemuArtifact, kernel: KernelArtifact, log: Path) -> KvmAnswer:
+def boot_under_kvm(trial: Trial, log: Path, accelerator: str = "kvm") -> KvmAnswer:
+    """Boot a kernel to the point where it looks for a root file system, within KVM_DEADLINE_S."""
     log.unlink(missing_ok=True)
-    argv: list[str | Path] = [qemu.binary, "-machine", "q35", "-accel", "kvm", "-cpu", "host"]
-    argv += ["-m", "512", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
-    argv += ["-serial", "stdio", "-kernel", kernel.vmlinux]
+    processor = "host" if accelerator == "kvm" else "max"
+    argv: list[str | Path] = [trial.qemu, "-machine", "q35", "-accel", accelerator]
+    argv += ["-cpu", processor, "-m", "512", "-nodefaults", "-no-user-config", "-display", "none"]
+    argv += ["-no-reboot", "-serial", "stdio", "-kernel", trial.vmlinux]
     argv += ["-append", "console=ttyS0 panic=-1 root=none"]
-    for directory in qemu.firmware_dirs:
+    for directory in trial.firmware_dirs:
         argv += ["-L", directory]
     program = Program(
         argv, awaited="a kernel that boots under KVM", log=log, timeout_s=KVM_DEADLINE_S
@@ -151,19 +190,21 @@ def _boot_under_kvm(qemu: QemuArtifact, kernel: KernelArtifact, log: Path) -> Kv
     try:
         tail = run_program(program)
     except LabError as error:
-        shown = error.seen.splitlines()
-        return KvmAnswer(_log_has(log), " ".join(shown[:2])[-300:], log)
-    if any(_BOOTED in line for line in tail):
+        ended = _HOW_IT_ENDED.search(error.seen)
+        return KvmAnswer(False, f"QEMU: {ended[0] if ended else '?'}; {_last_line(log)}", log)
+    if any(_BOOTED.search(line) for line in tail):
         return KvmAnswer(True, "a kernel booted under it", log)
-    last = next((line for line in reversed(tail) if line.strip()), "no output")
-    return KvmAnswer(False, f"the guest ended early, after {last[-200:]!r}", log)
+    return KvmAnswer(False, f"the guest ended early, after: {_last_line(log)}", log)
 
 
-def _log_has(log: Path) -> bool:
+def _last_line(log: Path) -> str:
+    """Last line that a log has, without control characters."""
     try:
-        return _BOOTED in log.read_text(encoding="utf-8", errors="replace")
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return False
+        return ""
+    last = next((line for line in reversed(lines) if line.strip()), "")
+    return "".join(char for char in last if char.isprintable())[-160:]
 
 
 def _processor() -> str:

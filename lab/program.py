@@ -30,10 +30,12 @@ _WARDEN = Path(__file__).with_name("warden.py")
 _WARDEN_ENDS_S = 15.0
 _TAIL_LINES = 400
 _ERROR_LINES = 5
-_FIRST_ERROR = re.compile(
+# What says what is wrong, and what only says that something is.
+_ERROR = re.compile(
     r"(: (fatal )?error: |undefined reference to|multiple definition of|^ERROR: |: ERROR: "
-    r"|\bE: |\*\*\* \S|^error: |^patch: \*\*\*|\bFAILED\b|No space left on device)"
+    r"|\bE: |^error: |^patch: \*\*\*|No space left on device)"
 )
+_FAILURE = re.compile(r"(\*\*\* \S|\bFAILED\b)")
 _NINJA = re.compile(r"^\[(\d+)/(\d+)\]\s*(.*)")
 
 
@@ -78,9 +80,10 @@ def read_ninja(line: str) -> Reading | None:
 
 def first_error(lines: Sequence[str], context: int = _ERROR_LINES) -> str:
     """The first error among output lines with what follows it; the last lines if none shows."""
-    for number, line in enumerate(lines):
-        if _FIRST_ERROR.search(line):
-            return "\n".join(lines[number : number + context]).strip()
+    for pattern in (_ERROR, _FAILURE):
+        for number, line in enumerate(lines):
+            if pattern.search(line):
+                return "\n".join(lines[number : number + context]).strip()
     return "\n".join(lines[-context:]).strip() or "no output"
 
 
@@ -157,7 +160,7 @@ def _follow(
             for line in lines:
                 text = line.decode("utf-8", errors="replace").rstrip()
                 line_count += 1
-                if (first and len(first) < _ERROR_LINES) or _FIRST_ERROR.search(text):
+                if (first and len(first) < _ERROR_LINES) or _ERROR.search(text):
                     first += [text] if len(first) < _ERROR_LINES else []
                 tail.append(text)
                 shown = read(text) if read else (text, None)

@@ -11,9 +11,9 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -48,8 +48,10 @@ class Bench(Protocol):
     def accelerator(self) -> str:
         """What executes the guests: ``tcg`` or ``kvm``."""
 
-    def boot(self, mode: ModePlan, folder: Path) -> AbstractContextManager[Guest]:
-        """Boot a mode's machine; its logs go to `folder`."""
+    def boot(
+        self, mode: ModePlan, folder: Path, on_start: Callable[[Guest], None]
+    ) -> AbstractContextManager[Guest]:
+        """Boot a mode's machine with its logs in `folder`; `on_start` gets it before it boots."""
 
 
 class Prepare(Protocol):
@@ -86,18 +88,12 @@ class _Running:
         self._guests: list[Guest] = []
         self.stopping = False
 
-    @contextmanager
-    def entered(self, guest: Guest) -> Iterator[None]:
-        """Register a guest for as long as it runs."""
+    def add(self, guest: Guest) -> None:
+        """Register a guest that is about to boot; aborting it after its end does no harm."""
         with self._lock:
             if self.stopping:
                 raise GuestLost("a mode that runs to its end", "the run was interrupted")
             self._guests.append(guest)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._guests.remove(guest)
 
     def stop(self) -> None:
         """End every guest, and let none start."""
@@ -272,7 +268,7 @@ def run_mode(
     outcome, error, excerpt = Outcome.ERROR, None, None
     root = root or folder
     try:
-        with bench.boot(plan, folder) as guest, running.entered(guest):
+        with bench.boot(plan, folder, running.add) as guest:
             session: Session[Any, Any] = Session(
                 guest=guest,
                 mode=plan,

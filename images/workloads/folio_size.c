@@ -52,6 +52,9 @@ static void remember(unsigned long kib)
 	if (setting_count == SIZES_MAX)
 		fail(EXIT_FAILED, 0, "there are too many folio sizes");
 	setting_path(path, sizeof(path), kib);
+	/* A size that only shared memory has, like 8 KiB. */
+	if (access(path, F_OK))
+		return;
 	if (!file_read(path, text, sizeof(text)))
 		fail(EXIT_FAILED, errno, "%s can't be read", path);
 	if (!chosen_word(settings[setting_count].before,
@@ -76,12 +79,15 @@ static void remember_all(void)
 
 void folio_size_allow(unsigned long folio_kib)
 {
+	static bool at_exit;
 	bool found = folio_kib == PAGE_BYTES / 1024;
 	char path[128];
 	size_t i;
 
 	remember_all();
-	atexit(folio_size_restore);
+	if (!at_exit)
+		atexit(folio_size_restore);
+	at_exit = true;
 	for (i = 0; i < setting_count; i++) {
 		bool wanted = settings[i].kib == folio_kib;
 

@@ -72,14 +72,46 @@ static size_t fill(char *start, size_t most_regions, unsigned long node)
 	return regions;
 }
 
+struct placed_region {
+	size_t region;
+	uint64_t frame;		/* of its first page */
+};
+
+static int by_falling_frame(const void *left, const void *right)
+{
+	uint64_t a = ((const struct placed_region *)left)->frame;
+	uint64_t b = ((const struct placed_region *)right)->frame;
+
+	return (a < b) - (a > b);
+}
+
+/*
+ * The region with the highest frames first, so that in the end the low frames
+ * head the free lists. The other way round, compaction's fast search for a
+ * block to migrate from would find blocks near the end of the zone, where its
+ * two scanners meet after a few blocks, and give up. In a large zone that is a
+ * few percent of the attempts, in a small one most of them.
+ */
 static void free_every_second(const struct fragments *fragments)
 {
-	size_t index;
+	struct placed_region *order = calloc(fragments->regions, sizeof(*order));
+	size_t i, page;
 
-	for (index = 0; index < fragments->regions * KEPT_IN_REGION; index++)
-		if (madvise(kept_page(fragments, index) + PAGE_BYTES, PAGE_BYTES,
-			    MADV_DONTNEED))
-			fail(EXIT_FAILED, errno, "a page can't be freed");
+	if (!order)
+		fail(EXIT_FAILED, ENOMEM, "no memory for the regions' order");
+	for (i = 0; i < fragments->regions; i++) {
+		order[i].region = i;
+		region_frames(fragments->start + i * REGION_BYTES, 1, &order[i].frame);
+	}
+	qsort(order, fragments->regions, sizeof(*order), by_falling_frame);
+	for (i = 0; i < fragments->regions; i++) {
+		char *region = fragments->start + order[i].region * REGION_BYTES;
+
+		for (page = 1; page < REGION_PAGES; page += 2)
+			if (madvise(region + page * PAGE_BYTES, PAGE_BYTES, MADV_DONTNEED))
+				fail(EXIT_FAILED, errno, "a page can't be freed");
+	}
+	free(order);
 }
 
 /*

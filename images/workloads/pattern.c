@@ -10,11 +10,15 @@
  */
 #define STEP 0x9e3779b97f4a7c15ull
 
+/*
+ * Keys of two generations never meet: addresses in words stay below 2^45 even
+ * with a generation added. Adding it as well spreads it over all bytes.
+ */
+#define GENERATION ((1ull << 45) + 1)
+
 uint64_t pattern_word(uint64_t address, uint32_t generation)
 {
-	uint64_t key = (address >> 3) | ((uint64_t)generation << 45);
-
-	return key * STEP;
+	return (address / sizeof(uint64_t) + generation * GENERATION) * STEP;
 }
 
 void pattern_fill(void *start, size_t size_bytes, uint32_t generation)
@@ -23,6 +27,8 @@ void pattern_fill(void *start, size_t size_bytes, uint32_t generation)
 	uint64_t *words = start;
 	size_t i;
 
+	/* Most of a guest's instructions are spent here and in the comparison below. */
+#pragma GCC unroll 8
 	for (i = 0; i < size_bytes / sizeof(*words); i++, word += STEP)
 		words[i] = word;
 }
@@ -59,6 +65,7 @@ int pattern_check_page(const void *page, uint32_t generation,
 	uint64_t difference = 0;
 	size_t i;
 
+#pragma GCC unroll 8
 	for (i = 0; i < PAGE_WORDS; i++, word += STEP)
 		difference |= words[i] ^ word;
 	if (!difference)

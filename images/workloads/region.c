@@ -19,16 +19,27 @@
 char *region_map(size_t size_bytes, unsigned long node)
 {
 	unsigned long mask = 1ul << node;
-	char *mapping, *start;
+	char *mapping, *start, *end;
 
 	mapping = mmap(NULL, size_bytes + REGION_BYTES, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (mapping == MAP_FAILED)
 		fail(EXIT_FAILED, errno, "%zu bytes can't be mapped", size_bytes);
 	start = (char *)(((uintptr_t)mapping + REGION_BYTES - 1) & ~(REGION_BYTES - 1));
+	end = start + size_bytes;
+	if (start != mapping)
+		munmap(mapping, (size_t)(start - mapping));
+	if (end != mapping + size_bytes + REGION_BYTES)
+		munmap(end, (size_t)(mapping + size_bytes + REGION_BYTES - end));
 	if (syscall(SYS_mbind, start, size_bytes, MPOL_BIND, &mask, sizeof(mask) * 8, 0))
 		fail(EXIT_FAILED, errno, "memory can't be bound to node %lu", node);
 	return start;
+}
+
+void region_unmap(char *start, size_t size_bytes)
+{
+	if (munmap(start, size_bytes))
+		fail(EXIT_FAILED, errno, "a region can't be unmapped");
 }
 
 int region_populate(char *start, size_t size_bytes)

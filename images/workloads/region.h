@@ -17,6 +17,9 @@
  */
 char *region_map(size_t size_bytes, unsigned long node);
 
+/* Gives all of a mapping of region_map() back. */
+void region_unmap(char *start, size_t size_bytes);
+
 /* Populates [start, start + size_bytes). 0, or an errno. */
 int region_populate(char *start, size_t size_bytes);
 

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.build.kernel_plan import KernelChoice, KernelPlan, make_plan
-from lab.build.kernel_tree import build_dir, log_path, make_command, make_program, open_build
+from lab.build.kernel_tree import (
+    build_dir,
+    kernel_environment,
+    log_path,
+    make_command,
+    make_program,
+    open_build,
+)
 from lab.cache import Cache
 from lab.config import Variant
 from lab.errors import BuildError
@@ -142,7 +149,7 @@ def _collect(cache: Cache, plan: KernelPlan, out: Path, directory: Path) -> None
         [*make_command(out), "-s", "kernelrelease"],
         awaited="the kernel's release",
         cwd=out.parent,
-        env=make_program(cache, [], out, "", out).env,
+        env=kernel_environment(cache),
         error=BuildError,
     ).strip()
     (directory / "release").write_text(f"{release}\n", encoding="utf-8")

@@ -11,6 +11,7 @@ would take a half-written object for a new one.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -30,7 +31,7 @@ KEPT_SERIES_TREES = 2
 _MAKE_TIMEOUT_S = 7200.0
 _STAMP = ".dcbm-lab-built"
 _TOOL_LINE = re.compile(r"^\s+(?:CC|LD|AR|AS|HOSTCC|HOSTLD)\s")
-_USUAL_TOOL_LINES = 1700  # of a cold build; only the bar depends on it
+_USUAL_TOOL_LINES = 1600  # of a cold build; only the bar depends on it
 _REPRODUCIBLE = {
     "ARCH": "x86_64",
     "KBUILD_BUILD_TIMESTAMP": "Thu Jan  1 00:00:00 UTC 2026",
@@ -84,6 +85,11 @@ def make_command(out: Path) -> list[str | Path]:
     return ["make", f"O={out.name}", f"CC={find_compiler()}"]
 
 
+def kernel_environment(cache: Cache) -> dict[str, str]:
+    """Variables that kernels are built with; nothing of this host gets into them."""
+    return {**_REPRODUCIBLE, **compiler_environment(cache)}
+
+
 def make_program(
     cache: Cache, argv: list[str | Path], out: Path, awaited: str, log: Path
 ) -> Program:
@@ -93,7 +99,7 @@ def make_program(
         awaited=awaited,
         log=log,
         cwd=out.parent,
-        env={**_REPRODUCIBLE, **compiler_environment(cache)},
+        env=kernel_environment(cache),
         timeout_s=_MAKE_TIMEOUT_S,
         hint="the log has the whole output; dcbm-lab doctor says whether a tool is missing",
     )
@@ -114,6 +120,7 @@ def _prepare(root: Path, plan: KernelPlan, log: Path, progress: Progress) -> Non
     tree = root / plan.tree_name
     if not tree.is_dir():
         fresh = root / f".partial-{plan.tree_name}"
+        shutil.rmtree(fresh, ignore_errors=True)
         link_tree(vanilla, fresh, log)
         apply_patches(plan.patches, fresh, log, progress)
         fresh.replace(tree)
@@ -132,8 +139,22 @@ def _prepare(root: Path, plan: KernelPlan, log: Path, progress: Progress) -> Non
                 )
             )
         (partial / _STAMP).unlink()
+        _rename_paths(partial, str(vanilla), str(tree))
         partial.replace(out)
     out.mkdir(exist_ok=True)
+
+
+def _rename_paths(out: Path, old: str, new: str) -> None:
+    """Give the tools' dependency files in a copied output directory the new place of the tree.
+
+    The kernel proper is built with relative paths, its tools with absolute ones. Were objtool built
+    again, so would be every object that it has checked.
+    """
+    for path in [*out.glob("tools/**/.*.cmd"), *out.glob("tools/**/.*.d")]:
+        times = path.stat()
+        text = path.read_bytes()
+        path.write_bytes(text.replace(f"{old}/".encode(), f"{new}/".encode()))
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
 def _configure(cache: Cache, plan: KernelPlan, out: Path, log: Path, progress: Progress) -> None:

@@ -4,8 +4,9 @@
 from lab.machine.argv import BootFiles, MachineSpec
 from lab.machine.deadline import Deadline
 from lab.machine.engines import EngineView
-from lab.machine.guest import Guest, boot
+from lab.machine.guest import Guest
 from lab.machine.jobs import GuestFileError, Job, JobResult
+from lab.machine.session import boot
 
 __all__ = [
     "BootFiles",

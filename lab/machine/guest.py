@@ -4,15 +4,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from lab.config import Clock
 from lab.errors import GuestCrash, GuestLost, GuestTimeout, MachineError, PremiseError
 from lab.machine import channel, health
-from lab.machine.argv import MAILBOX_ID, BootFiles, MachineSpec, engine_ids
+from lab.machine.argv import MAILBOX_ID, engine_ids
 from lab.machine.deadline import Deadline
 from lab.machine.engines import EngineView, check_engines, read_engines
 from lab.machine.hang import HANG_FILE, Symbols, examine
@@ -29,7 +27,7 @@ _LAST_WORDS_TIMEOUT_S = 20.0
 
 
 class Guest:
-    """A guest whose agent answers; made by `boot`.
+    """A guest whose agent answers; made by `lab.machine.boot`.
 
     It belongs to the thread that booted it; only `abort` may be called from another. Timeouts are
     host time: they guard against a hang and have no influence on what the guest sees.
@@ -386,36 +384,3 @@ class Guest:
             log=self.machine.console.path,
             hint=f"{self.machine.run_dir / HANG_FILE} has every CPU's registers and stack",
         )
-
-
-@contextmanager
-def boot(  # noqa: PLR0917 - what a machine is made of, in the order of its making
-    spec: MachineSpec,
-    files: BootFiles,
-    run_dir: Path,
-    clock: Clock,
-    deadline: Deadline | float,
-    command_line: Sequence[str] = (),
-    *,
-    fatal: frozenset[health.Kind] = health.FATAL,
-) -> Iterator[Guest]:
-    """Boot a guest, give it to the caller, and end it in every case.
-
-    Leaving normally powers the guest off and looks at its console once more; leaving by an
-    exception kills it. `run_dir` keeps the logs. `deadline` bounds the whole session, in seconds
-    of host time. `fatal` are the reports of the guest's kernel that end the run as a crash.
-
-    Raises:
-        MachineError: QEMU did not start, or the machine is not the one asked for.
-        GuestCrash, GuestTimeout, GuestLost: the guest's end, at boot or later.
-    """
-    run_dir.mkdir(parents=True, exist_ok=True)
-    end = Deadline.of(deadline)
-    with (
-        (run_dir / CHANNEL_LOG).open("w", encoding="utf-8") as log,
-        Machine(spec, files, run_dir.absolute(), clock, command_line) as machine,
-    ):
-        guest = Guest(machine, log, end, system_map=files.system_map, fatal=fatal)
-        guest.await_agent(end)
-        yield guest
-        guest.poweroff()

@@ -68,13 +68,15 @@ def tables(record: Record) -> list[Table]:
 
 def problems(record: Record) -> list[Problem]:
     """What went wrong, mode by mode."""
+    # What kept every mode from running is said once.
     found = [
         Problem(mode.name, mode.outcome, _why(mode), _harmless(mode.excerpt))
         for mode in record.modes
-        if mode.outcome is not Outcome.PASS
+        if mode.outcome is not Outcome.PASS and (record.error is None or mode.error != record.error)
     ]
-    if record.error is not None and not record.modes:
-        found.append(Problem(record.experiment, record.outcome, tuple(record.error.splitlines())))
+    if record.error is not None:
+        lines = tuple(_CONTROL.sub("\ufffd", line) for line in record.error.splitlines())
+        found.append(Problem(record.experiment, record.outcome, lines))
     return found
 
 

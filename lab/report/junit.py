@@ -36,7 +36,7 @@ def junit_text(record: Record) -> str:
     # Cases have no time of their own: a mode's times are the guest's.
     suite.time = document.time = record.host.duration_s
     text: bytes = document.tostring()  # type: ignore[no-untyped-call]
-    return text.decode("utf-8").rstrip("\n") + "\n"
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + text.decode("utf-8").strip() + "\n"
 
 
 def _case(record: Record, mode: Mode) -> TestCase:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.cache import Cache, hash_file, make_key
-from lab.errors import LabError, SourceError
+from lab.errors import CacheError, SourceError
 from lab.progress import Progress
 from lab.sources.archive import Archive, PackageGone
 from lab.sources.download import download
@@ -127,7 +127,7 @@ def _fetch_package(cache: Cache, source: DebianPackage, progress: Progress) -> F
     if version is not None:
         found = cache.find("download", _package_key(source, version), progress)
         if found is not None:
-            return _as_fetched(found, source, version)
+            return _as_fetched(cache, found, source, version)
     archive = Archive(cache, source.suite, progress)
     try:
         candidate = archive.find_package(source.package, source.version, source=source.is_source)
@@ -149,13 +149,13 @@ def _fetch_package(cache: Cache, source: DebianPackage, progress: Progress) -> F
     key = _package_key(source, candidate.version)
     path = cache.entry("download", key, build, title=title, progress=progress)
     _remember(memory, {"version": candidate.version, "at": time.time()})
-    return _as_fetched(path, source, candidate.version)
+    return _as_fetched(cache, path, source, candidate.version)
 
 
-def _as_fetched(path: Path, source: DebianPackage, version: str) -> Fetched:
-    files = tuple(sorted(item for item in path.iterdir() if not item.name.startswith(".")))
-    identity = make_key(**{item.name: hash_file(item) for item in files})
-    return Fetched(files, source, version, identity)
+def _as_fetched(cache: Cache, path: Path, source: DebianPackage, version: str) -> Fetched:
+    hashes = cache.hashes(path)
+    files = tuple(path / name for name in sorted(hashes))
+    return Fetched(files, source, version, make_key(**hashes))
 
 
 def _package_key(source: DebianPackage, version: str) -> str:
@@ -179,4 +179,5 @@ def _remember(memory: Path, facts: dict[str, object]) -> None:
         partial.write_text(json.dumps(facts), encoding="utf-8")
         partial.replace(memory)
     except OSError as error:
-        raise LabError("a cache that can be written", str(error)) from error
+        hint = "free room, or set XDG_CACHE_HOME to another place"
+        raise CacheError(f"a file at {memory}", str(error), hint=hint) from error

@@ -223,7 +223,7 @@ class Archive:
                 self._update(configuration)
                 found = self._candidates(configuration, package, source=source)
         if version is None and found:
-            return max(found, key=_VersionOrder)
+            return choose_newest(found)
         for item in found:
             if item.version == version:
                 return item
@@ -306,6 +306,11 @@ def parse_candidates(text: str, package: str) -> list[Candidate]:
         if sha256:
             found.append(Candidate(package, fields["Version"], sha256))
     return found
+
+
+def choose_newest(candidates: Iterable[Candidate]) -> Candidate:
+    """The candidate with the highest version, in dpkg's order and not in that of the text."""
+    return max(candidates, key=_VersionOrder)
 
 
 def _wrong_files(candidate: Candidate, directory: Path) -> str:

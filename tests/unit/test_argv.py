@@ -113,14 +113,20 @@ def test_the_timing_model_reaches_the_devices() -> None:
 @pytest.mark.parametrize(
     ("iommu", "device", "word"),
     [
-        (Iommu.AMD, "amd-iommu,dma-remap=on", "iommu.passthrough=0"),
+        (Iommu.AMD, "amd-iommu", "iommu.passthrough=0"),
         (Iommu.INTEL, "intel-iommu,aw-bits=48", "intel_iommu=on"),
     ],
 )
 def test_an_iommu_comes_before_every_bus(iommu: Iommu, device: str, word: str) -> None:
-    arguments = argv(MachineSpec(topology=Topology(iommu=iommu)))
+    engine = Engine(count=0 if iommu is Iommu.AMD else 1)
+    arguments = argv(MachineSpec(topology=Topology(iommu=iommu), engine=engine))
     assert values(arguments, "-device")[0] == device
     assert word in arguments[-1].split()
+
+
+def test_the_amd_iommu_knows_no_bus_behind_a_bridge() -> None:
+    with pytest.raises(ConfigError, match="bus 0 only"):
+        argv(MachineSpec(topology=Topology(iommu=Iommu.AMD)))
 
 
 def test_unequal_nodes() -> None:

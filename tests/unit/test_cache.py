@@ -130,7 +130,8 @@ def test_verify_names_the_damaged_file(tmp_path: Path) -> None:
 
 
 BUILD_SLOWLY = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background job
 from pathlib import Path
 from lab.cache import Cache
 from lab.progress import SilentProgress

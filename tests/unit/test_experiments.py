@@ -57,6 +57,7 @@ def test_move_pages_brings_sixteen_engines_unless_told() -> None:
     assert [plan.name for plan in plans] == names
     assert [plan.patched for plan in plans] == [False] + [True] * 6
     assert {plan.machine.engine.count for plan in plans} == {16}
+    assert {plan.cpu for plan in plans} == {1}
     few = move_pages.MovePagesParameters(channels=(1, 2))
     plans = move_pages.plan(lab(engine={"count": 2}), few)
     assert {plan.machine.engine.count for plan in plans} == {2}

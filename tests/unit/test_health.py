@@ -142,6 +142,11 @@ def test_a_kasan_report_is_framed_by_its_rules() -> None:
     assert report.excerpt.splitlines() == text.splitlines()[1:7]
 
 
+def test_a_panic_right_after_a_bug_without_a_stack_is_told_apart() -> None:
+    text = "[ 1.0] BUG: unable to handle page fault\n[ 1.1] Kernel panic - not syncing: Fatal\n"
+    assert [report.kind for report in health.scan(text)] == [Kind.OOPS, Kind.PANIC]
+
+
 def test_an_unfinished_report_is_bounded() -> None:
     text = "[ 1.0] BUG: unable to handle page fault for address: 1\n" + "[ 1.1] line\n" * 5000
     (report,) = health.scan(text)

@@ -77,9 +77,7 @@ def test_the_deadline_ends_the_program_and_its_children(tmp_path: Path) -> None:
     script = f"setsid sh -c 'sleep 300; : {mark}' & sleep 300; : {mark}"
     started = time.monotonic()
     with pytest.raises(BuildError, match="still running after 0 s"):
-        run_program(
-            Program(["sh", "-c", script], awaited="x", log=tmp_path / "log", timeout_s=0.4)
-        )
+        run_program(Program(["sh", "-c", script], awaited="x", log=tmp_path / "log", timeout_s=0.4))
     assert time.monotonic() - started < 8
     assert alive(mark) == []
 
@@ -92,7 +90,8 @@ def test_children_of_a_program_that_ended_are_ended(tmp_path: Path) -> None:
 
 
 RUN = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background job
 from pathlib import Path
 from lab.program import Program, run_program
 run_program(Program(["sh", "-c", sys.argv[1]], awaited="x", log=Path(sys.argv[2])))
@@ -109,12 +108,17 @@ def test_nothing_survives_the_lab(tmp_path: Path, number: signal.Signals) -> Non
         f"touch {ready}; while :; do sleep 0.05; done; : {mark}"
     )
     lab = subprocess.Popen(
-        [sys.executable, "-c", RUN, script, str(tmp_path / "log")], stderr=subprocess.DEVNULL
+        [sys.executable, "-c", RUN, script, str(tmp_path / "log")],
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     while not ready.exists():
         time.sleep(0.02)
     assert len(alive(mark)) >= 3  # the lab, its warden and what they run
-    lab.send_signal(number)
+    if number == signal.SIGINT:
+        os.killpg(lab.pid, number)  # as a terminal does
+    else:
+        lab.send_signal(number)
     lab.wait(timeout=10)
     assert wait_until_gone(mark) == []
     # with the lab alive, tools may remove half-written files first
@@ -140,9 +144,14 @@ def test_progress_is_read_from_the_output(tmp_path: Path) -> None:
     [
         (["CC a.o", "a.c:1:2: error: x", "note"], "a.c:1:2: error: x\nnote"),
         (["ld: a.o: undefined reference to `f'"], "ld: a.o: undefined reference to `f'"),
-        (["../meson.build:3:1: ERROR: Dependency", "end"], "../meson.build:3:1: ERROR: Dependency\nend"),
+        (
+            ["../meson.build:3:1: ERROR: Dependency", "end"],
+            "../meson.build:3:1: ERROR: Dependency\nend",
+        ),
         (["make: *** [Makefile:2: all] Error 2"], "make: *** [Makefile:2: all] Error 2"),
         (["E: Unable to locate package x"], "E: Unable to locate package x"),
+        (["FAILED: a.o", "gcc -c a.c", "a.c:1:2: error: x"], "a.c:1:2: error: x"),
+        (["Hunk #1 FAILED at 1.", "1 out of 1"], "Hunk #1 FAILED at 1.\n1 out of 1"),
         (["one", "two"], "one\ntwo"),
         ([], "no output"),
     ],

@@ -44,7 +44,7 @@ EXIT_CODE = {
 def test_outcome_has_its_own_exit_code_element_and_line(outcome: Outcome) -> None:
     run = record(ended(outcome))
     assert run.outcome.exit_code == EXIT_CODE[outcome]
-    case = ElementTree.fromstring(render(run, Format.JUNIT)).find(".//testcase")  # noqa: S314
+    case = ElementTree.fromstring(render(run, Format.JUNIT).encode()).find(".//testcase")  # noqa: S314
     assert case is not None
     found = [(item.tag, item.get("type")) for item in case if item.tag in {"failure", "error"}]
     expected = JUNIT_ELEMENT[outcome]
@@ -69,7 +69,7 @@ def test_every_format_names_what_went_wrong(outcome: Outcome) -> None:
 
 def test_junit_counts_every_kind() -> None:
     run = record(*(ended(outcome, outcome.value) for outcome in Outcome))
-    suite = ElementTree.fromstring(render(run, Format.JUNIT)).find("testsuite")  # noqa: S314
+    suite = ElementTree.fromstring(render(run, Format.JUNIT).encode()).find("testsuite")  # noqa: S314
     assert suite is not None
     counts = (suite.get("tests"), suite.get("failures"), suite.get("errors"), suite.get("time"))
     assert counts == ("6", "1", "4", "12.5")
@@ -78,7 +78,7 @@ def test_junit_counts_every_kind() -> None:
 def test_run_without_a_mode_is_an_error_everywhere() -> None:
     run = record(error="awaited: an engine\nseen:    engine.count is 0")
     assert run.outcome is Outcome.ERROR
-    error = ElementTree.fromstring(render(run, Format.JUNIT)).find(".//error")  # noqa: S314
+    error = ElementTree.fromstring(render(run, Format.JUNIT).encode()).find(".//error")  # noqa: S314
     assert error is not None
     assert error.get("type") == "ERROR"
     assert "not ok 1 set-up # ERROR" in render(run, Format.KTAP)
@@ -177,3 +177,11 @@ def test_an_experiment_with_device_counters_alone_shows_them() -> None:
     mode = Mode(name="16-msi", outcome=Outcome.PASS, device=whole.device, checks=whole.checks)
     (table,) = tables(record(mode, experiment="dmatest"))
     assert table.rows == (("16-msi", "1/1", "27130", "111124480", "27130", "0", "PASS"),)
+
+
+def test_what_kept_every_mode_from_running_is_said_once() -> None:
+    told = "awaited: a kernel\nseen:    a compiler's complaint"
+    modes = [Mode(name=name, outcome=Outcome.ERROR, error=told) for name in ("one", "two")]
+    text = plain_text(record(*modes, error=told))
+    assert text.count("a compiler's complaint") == 1
+    assert text.count("ERROR") == 4

@@ -62,9 +62,10 @@ class ScriptedBench:
         self.guests: dict[str, ScriptedGuest] = {}
 
     @contextmanager
-    def boot(self, mode: ModePlan, folder: Path) -> Iterator[Any]:
+    def boot(self, mode: ModePlan, folder: Path, on_start: Callable[[Any], None]) -> Iterator[Any]:
         (folder / "console.log").write_text("Linux version\n")
         self.guests[mode.name] = ScriptedGuest()
+        on_start(self.guests[mode.name])
         yield self.guests[mode.name]
 
 
@@ -146,8 +147,10 @@ def test_a_bug_in_an_experiment_leaves_its_traceback(tmp_path: Path) -> None:
 def test_a_crash_while_the_guest_powers_off_is_no_pass(tmp_path: Path) -> None:
     class Bench(ScriptedBench):
         @contextmanager
-        def boot(self, mode: ModePlan, folder: Path) -> Iterator[Any]:
-            with super().boot(mode, folder) as guest:
+        def boot(
+            self, mode: ModePlan, folder: Path, on_start: Callable[[Any], None]
+        ) -> Iterator[Any]:
+            with super().boot(mode, folder, on_start) as guest:
                 yield guest
             raise GuestCrash("a clean end", "KASAN", excerpt="KASAN: use-after-free")
 
@@ -245,6 +248,30 @@ def test_faults_are_injected_and_their_hits_recorded(tmp_path: Path) -> None:
     assert bench.guests["one"].injected == [("dma0", "flip-byte", {"nth": 100})]
     assert record.modes[0].details["faults"] == [{"id": 1, "hits": 1}]
     assert record.parameters["faults"] == [{"device": "dma0", "kind": "flip-byte", "nth": 100}]
+
+
+def test_an_interrupt_ends_a_guest_that_still_boots(tmp_path: Path) -> None:
+    booting = threading.Event()
+
+    class Bench(ScriptedBench):
+        @contextmanager
+        def boot(
+            self, mode: ModePlan, folder: Path, on_start: Callable[[Any], None]
+        ) -> Iterator[Any]:
+            with super().boot(mode, folder, on_start) as guest:
+                booting.set()
+                if not guest.aborted.wait(10):
+                    raise AssertionError("the guest was left booting")
+                raise GuestLost("the agent", "QEMU was killed")
+
+    def interrupt() -> None:
+        booting.wait(10)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(experiment(passing), tmp_path, bench=Bench())
+    assert not (tmp_path / "record.json").exists()
 
 
 def test_an_interrupt_ends_every_guest_and_leaves_no_record(tmp_path: Path) -> None:

@@ -44,11 +44,27 @@ static void amd_dma_channel_arm(AMDDMAChannel *ch, int64_t expire_ns)
     timer_mod(ch->timer, MAX(expire_ns, amd_dma_time_add(now_ns, 1)));
 }
 
+static uint64_t amd_dma_channel_source(const AMDDMAChannel *ch)
+{
+    return ch->copy.source + ch->copied;
+}
+
+static uint64_t amd_dma_channel_destination(const AMDDMAChannel *ch)
+{
+    return ch->copy.destination + ch->effects.displacement + ch->copied;
+}
+
+static uint32_t amd_dma_channel_size(const AMDDMAChannel *ch)
+{
+    return ch->effects.partial ? MIN(ch->effects.partial_size, ch->copy.size)
+                               : ch->copy.size;
+}
+
 static uint32_t amd_dma_channel_piece_size(const AMDDMAChannel *ch)
 {
-    uint64_t source = ch->copy.source + ch->copied;
-    uint64_t destination = ch->copy.destination + ch->copied;
-    uint32_t left = ch->copy.size - ch->copied;
+    uint64_t source = amd_dma_channel_source(ch);
+    uint64_t destination = amd_dma_channel_destination(ch);
+    uint32_t left = amd_dma_channel_size(ch) - ch->copied;
 
     left = MIN(left, AMD_DMA_PIECE_SIZE - source % AMD_DMA_PIECE_SIZE);
     return MIN(left, AMD_DMA_PIECE_SIZE - destination % AMD_DMA_PIECE_SIZE);
@@ -61,8 +77,7 @@ static void amd_dma_channel_flip(AMDDMAChannel *ch, uint32_t size)
     if (ch->effects.flip && offset >= ch->copied &&
         offset - ch->copied < size) {
         ch->piece[offset - ch->copied] ^= 0xff;
-        trace_amd_dma_channel_flip(ch->faults->name,
-                                   ch->copy.destination + offset);
+        trace_amd_dma_channel_flip(ch->faults->name, offset);
     }
 }
 
@@ -76,7 +91,7 @@ static void amd_dma_channel_flip(AMDDMAChannel *ch, uint32_t size)
  */
 static AMDDMAStatus amd_dma_channel_copy_slice(AMDDMAChannel *ch)
 {
-    uint32_t slice_end = MIN(ch->copy.size,
+    uint32_t slice_end = MIN(amd_dma_channel_size(ch),
                              (uint64_t)ch->copied + AMD_DMA_SLICE_SIZE);
     uint32_t generation = ch->generation;
 
@@ -84,14 +99,14 @@ static AMDDMAStatus amd_dma_channel_copy_slice(AMDDMAChannel *ch)
         uint32_t size = amd_dma_channel_piece_size(ch);
         MemTxResult result;
 
-        result = dma_memory_read(ch->as, ch->copy.source + ch->copied,
+        result = dma_memory_read(ch->as, amd_dma_channel_source(ch),
                                  ch->piece, size, MEMTXATTRS_UNSPECIFIED);
         if (result != MEMTX_OK || generation != ch->generation) {
             return amd_dma_status_of_read(result);
         }
 
         amd_dma_channel_flip(ch, size);
-        result = dma_memory_write(ch->as, ch->copy.destination + ch->copied,
+        result = dma_memory_write(ch->as, amd_dma_channel_destination(ch),
                                   ch->piece, size, MEMTXATTRS_UNSPECIFIED);
         if (result != MEMTX_OK || generation != ch->generation) {
             return amd_dma_status_of_write(result);
@@ -101,29 +116,48 @@ static AMDDMAStatus amd_dma_channel_copy_slice(AMDDMAChannel *ch)
     return AMD_DMA_DONE;
 }
 
+/* The owner's message to the guest can have side effects like any write */
+static void amd_dma_channel_retire(AMDDMAChannel *ch, AMDDMAStatus status)
+{
+    AMDDMAFaultEffects effects = ch->effects;
+
+    trace_amd_dma_channel_retire(ch->faults->name, status, ch->copied);
+    ch->ops->retire(ch->opaque, status, &effects);
+}
+
 static void amd_dma_channel_step(AMDDMAChannel *ch)
 {
     uint32_t generation = ch->generation;
-    AMDDMAStatus status = AMD_DMA_DONE;
+    AMDDMAStatus status;
 
-    if (ch->effects.code) {
-        status = AMD_DMA_INJECTED_ERROR;
-    } else {
-        status = amd_dma_channel_copy_slice(ch);
+    if (ch->effects.late_data_ns && !ch->retired) {
+        ch->retired = true;
+        amd_dma_channel_retire(ch, AMD_DMA_DONE);
+        if (generation == ch->generation) {
+            amd_dma_channel_arm(ch, amd_dma_time_add(
+                qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL),
+                ch->effects.late_data_ns));
+        }
+        return;
     }
+
+    status = ch->effects.code ? AMD_DMA_INJECTED_ERROR
+                              : amd_dma_channel_copy_slice(ch);
     if (generation != ch->generation) {
         return;
     }
-    if (status == AMD_DMA_DONE && ch->copied < ch->copy.size) {
+    if (status == AMD_DMA_DONE && ch->copied < amd_dma_channel_size(ch)) {
         amd_dma_channel_arm(ch, 0);
         return;
     }
 
-    AMDDMAFaultEffects effects = ch->effects;
-
-    trace_amd_dma_channel_retire(ch->faults->name, status, ch->copied);
     ch->busy = false;
-    ch->retire(ch->opaque, status, &effects);
+    if (!ch->retired) {
+        amd_dma_channel_retire(ch, status);
+    }
+    if (generation == ch->generation) {
+        ch->ops->idle(ch->opaque);
+    }
 }
 
 static void amd_dma_channel_timer(void *opaque)
@@ -147,6 +181,7 @@ static void amd_dma_channel_timer(void *opaque)
 static void amd_dma_channel_begin(AMDDMAChannel *ch, int64_t done_ns)
 {
     ch->busy = true;
+    ch->retired = false;
     ch->copied = 0;
     if (!ch->effects.stalled_by) {
         amd_dma_channel_arm(ch, amd_dma_time_add(done_ns,
@@ -200,7 +235,8 @@ void amd_dma_channel_abort(AMDDMAChannel *ch)
 
 void amd_dma_channel_release(AMDDMAChannel *ch, uint32_t id)
 {
-    if (ch->busy && ch->effects.stalled_by == id) {
+    if (ch->busy && ch->effects.stalled_by &&
+        (!id || ch->effects.stalled_by == id)) {
         ch->effects.stalled_by = 0;
         amd_dma_channel_arm(ch, 0);
     }
@@ -208,17 +244,16 @@ void amd_dma_channel_release(AMDDMAChannel *ch, uint32_t id)
 
 void amd_dma_channel_init(AMDDMAChannel *ch, DeviceState *dev,
                           AddressSpace *as, const AMDDMATiming *timing,
-                          AMDDMAFaultSet *faults, AMDDMARetire *retire,
+                          AMDDMAFaultSet *faults, const AMDDMAChannelOps *ops,
                           void *opaque)
 {
     ch->dev = dev;
     ch->as = as;
     ch->timing = timing;
     ch->faults = faults;
-    ch->retire = retire;
+    ch->ops = ops;
     ch->opaque = opaque;
     ch->timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, amd_dma_channel_timer, ch);
-    QLIST_INSERT_HEAD(&faults->channels, ch, next);
 }
 
 void amd_dma_channel_destroy(AMDDMAChannel *ch)
@@ -226,7 +261,6 @@ void amd_dma_channel_destroy(AMDDMAChannel *ch)
     amd_dma_channel_abort(ch);
     timer_free(ch->timer);
     ch->timer = NULL;
-    QLIST_REMOVE(ch, next);
 }
 
 static int amd_dma_channel_post_load(void *opaque, int version_id)
@@ -234,7 +268,7 @@ static int amd_dma_channel_post_load(void *opaque, int version_id)
     AMDDMAChannel *ch = opaque;
 
     /* The stream is not to be trusted more than the guest */
-    if (ch->copied > ch->copy.size) {
+    if (ch->copied > amd_dma_channel_size(ch)) {
         return -EINVAL;
     }
     if (ch->timing->fabric) {
@@ -262,6 +296,7 @@ const VMStateDescription vmstate_amd_dma_channel = {
     .post_load = amd_dma_channel_post_load,
     .fields = (const VMStateField[]) {
         VMSTATE_BOOL(busy, AMDDMAChannel),
+        VMSTATE_BOOL(retired, AMDDMAChannel),
         VMSTATE_STRUCT(copy, AMDDMAChannel, 1, vmstate_amd_dma_copy,
                        AMDDMACopy),
         VMSTATE_UINT32(copied, AMDDMAChannel),

@@ -11,7 +11,7 @@
 #include "qapi/qapi-commands-amd-dma.h"
 #include "qapi/qapi-visit-amd-dma.h"
 #include "migration/vmstate.h"
-#include "hw/dma/amd_dma_channel.h"
+#include "hw/dma/amd_dma_fabric.h"
 #include "hw/dma/amd_dma_fault.h"
 #include "hw/qdev-core.h"
 #include "trace.h"
@@ -42,13 +42,15 @@ static void amd_dma_fault_free(AMDDMAFaultSet *set, AMDDMAFault *fault)
 }
 
 void amd_dma_faults_init(AMDDMAFaultSet *set, const char *name,
-                         uint8_t code_max)
+                         uint8_t code_max, AMDDMAFaultCleared *cleared,
+                         void *opaque)
 {
     set->name = name;
     set->code_max = code_max;
+    set->cleared = cleared;
+    set->opaque = opaque;
     set->last_id = 0;
     QTAILQ_INIT(&set->faults);
-    QLIST_INIT(&set->channels);
 }
 
 void amd_dma_faults_destroy(AMDDMAFaultSet *set)
@@ -70,10 +72,13 @@ static bool amd_dma_fault_is_active(const AMDDMAFault *fault)
 static bool amd_dma_fault_selects(const AMDDMAFault *fault, uint64_t source,
                                   uint64_t destination, uint32_t size)
 {
+    const AmdDmaFaultOptions *options = fault->options;
     Range source_range, destination_range;
 
-    if (fault->options->kind == AMD_DMA_FAULT_KIND_FLIP_BYTE &&
-        fault->options->u.flip_byte.offset >= size) {
+    if ((options->kind == AMD_DMA_FAULT_KIND_FLIP_BYTE &&
+         options->u.flip_byte.offset >= size) ||
+        (options->kind == AMD_DMA_FAULT_KIND_PARTIAL_COPY &&
+         options->u.partial_copy.copied >= size)) {
         return false;
     }
     if (fault->any_address) {
@@ -85,7 +90,7 @@ static bool amd_dma_fault_selects(const AMDDMAFault *fault, uint64_t source,
            range_overlaps_range(&fault->addresses, &destination_range);
 }
 
-static void amd_dma_fault_apply(const AMDDMAFault *fault,
+static void amd_dma_fault_apply(const AMDDMAFault *fault, uint32_t size,
                                 AMDDMAFaultEffects *effects)
 {
     const AmdDmaFaultOptions *options = fault->options;
@@ -100,13 +105,39 @@ static void amd_dma_fault_apply(const AMDDMAFault *fault,
         break;
     case AMD_DMA_FAULT_KIND_STALL:
         if (options->u.stall.delay_ns) {
-            effects->delay_ns = options->u.stall.delay_ns;
+            effects->delay_ns = amd_dma_time_add(effects->delay_ns,
+                                                 options->u.stall.delay_ns);
         } else {
             effects->stalled_by = fault->id;
         }
         break;
+    case AMD_DMA_FAULT_KIND_SLOW_LINK:
+        effects->delay_ns = amd_dma_time_add(effects->delay_ns,
+            amd_dma_transfer_ns(size, options->u.slow_link.bandwidth));
+        break;
+    case AMD_DMA_FAULT_KIND_PARTIAL_COPY:
+        effects->partial = true;
+        effects->partial_size = options->u.partial_copy.copied;
+        break;
+    case AMD_DMA_FAULT_KIND_WRONG_ADDRESS:
+        effects->displacement = options->u.wrong_address.displacement;
+        break;
+    case AMD_DMA_FAULT_KIND_INTERRUPT_BEFORE_DATA:
+        effects->late_data_ns =
+            MAX(1, options->u.interrupt_before_data.delay_ns);
+        break;
     case AMD_DMA_FAULT_KIND_LOST_INTERRUPT:
         effects->lose_interrupt = true;
+        break;
+    case AMD_DMA_FAULT_KIND_SPURIOUS_INTERRUPT:
+        effects->spurious_ns = MAX(1, options->u.spurious_interrupt.delay_ns);
+        break;
+    case AMD_DMA_FAULT_KIND_DUPLICATE_COMPLETION:
+        effects->duplicate_ns =
+            MAX(1, options->u.duplicate_completion.delay_ns);
+        break;
+    case AMD_DMA_FAULT_KIND_ALL_ONES:
+        effects->removed_by = fault->id;
         break;
     default:
         g_assert_not_reached();
@@ -128,7 +159,7 @@ void amd_dma_faults_match(AMDDMAFaultSet *set, uint64_t source,
         fault->seen++;
         if (fault->seen >= fault->nth) {
             fault->hits++;
-            amd_dma_fault_apply(fault, effects);
+            amd_dma_fault_apply(fault, size, effects);
             trace_amd_dma_fault_hit(set->name, fault->id,
                 AmdDmaFaultKind_str(fault->options->kind), fault->hits,
                 source, destination, size);
@@ -138,7 +169,8 @@ void amd_dma_faults_match(AMDDMAFaultSet *set, uint64_t source,
 
 static AMDDMAFaultSet *amd_dma_faults_find(const char *device, Error **errp)
 {
-    Object *obj = object_resolve_path_at(machine_get_container("peripheral"), device);
+    Object *obj = object_resolve_path_at(machine_get_container("peripheral"),
+                                         device);
 
     if (!obj) {
         error_setg(errp, "Device '%s' not found", device);
@@ -150,6 +182,22 @@ static AMDDMAFaultSet *amd_dma_faults_find(const char *device, Error **errp)
         return NULL;
     }
     return AMD_DMA_FAULT_TARGET_GET_CLASS(obj)->get_faults(obj);
+}
+
+static uint64_t amd_dma_fault_delay_ns(const AmdDmaFaultOptions *options)
+{
+    switch (options->kind) {
+    case AMD_DMA_FAULT_KIND_STALL:
+        return options->u.stall.delay_ns;
+    case AMD_DMA_FAULT_KIND_INTERRUPT_BEFORE_DATA:
+        return options->u.interrupt_before_data.delay_ns;
+    case AMD_DMA_FAULT_KIND_SPURIOUS_INTERRUPT:
+        return options->u.spurious_interrupt.delay_ns;
+    case AMD_DMA_FAULT_KIND_DUPLICATE_COMPLETION:
+        return options->u.duplicate_completion.delay_ns;
+    default:
+        return 0;
+    }
 }
 
 static bool amd_dma_fault_check(const AMDDMAFaultSet *set,
@@ -175,12 +223,27 @@ static bool amd_dma_fault_check(const AMDDMAFaultSet *set,
         error_setg(errp, "'code' is to be from 1 to %u", set->code_max);
         return false;
     }
-    if (options->kind == AMD_DMA_FAULT_KIND_STALL &&
-        options->u.stall.delay_ns > INT64_MAX) {
+    if (options->kind == AMD_DMA_FAULT_KIND_SLOW_LINK &&
+        !options->u.slow_link.bandwidth) {
+        error_setg(errp, "'bandwidth' is to be at least 1");
+        return false;
+    }
+    if (amd_dma_fault_delay_ns(options) > INT64_MAX) {
         error_setg(errp, "'delay-ns' is to be at most %" PRId64, INT64_MAX);
         return false;
     }
     return true;
+}
+
+static unsigned int amd_dma_faults_number(const AMDDMAFaultSet *set)
+{
+    unsigned int number = 0;
+    AMDDMAFault *fault;
+
+    QTAILQ_FOREACH(fault, &set->faults, next) {
+        number++;
+    }
+    return number;
 }
 
 AmdDmaFaultId *qmp_amd_dma_inject_fault(AmdDmaFaultOptions *options,
@@ -193,18 +256,10 @@ AmdDmaFaultId *qmp_amd_dma_inject_fault(AmdDmaFaultOptions *options,
     if (!set || !amd_dma_fault_check(set, options, errp)) {
         return NULL;
     }
-    if (set->last_id >= AMD_DMA_FAULTS_MAX) {
-        AMDDMAFault *other;
-        unsigned int number = 0;
-
-        QTAILQ_FOREACH(other, &set->faults, next) {
-            number++;
-        }
-        if (number >= AMD_DMA_FAULTS_MAX) {
-            error_setg(errp, "Device '%s' has %u faults; clear some first",
-                       options->device, number);
-            return NULL;
-        }
+    if (amd_dma_faults_number(set) >= AMD_DMA_FAULTS_MAX) {
+        error_setg(errp, "Device '%s' has %d faults; clear some first",
+                   options->device, AMD_DMA_FAULTS_MAX);
+        return NULL;
     }
 
     fault = g_new0(AMDDMAFault, 1);
@@ -255,7 +310,6 @@ void qmp_amd_dma_clear_faults(const char *device, bool has_id, uint32_t id,
 {
     AMDDMAFaultSet *set = amd_dma_faults_find(device, errp);
     AMDDMAFault *fault, *next;
-    AMDDMAChannel *ch;
     bool found = false;
 
     if (!set) {
@@ -267,14 +321,14 @@ void qmp_amd_dma_clear_faults(const char *device, bool has_id, uint32_t id,
         }
         found = true;
         trace_amd_dma_fault_clear(set->name, fault->id, fault->hits);
-        QLIST_FOREACH(ch, &set->channels, next) {
-            amd_dma_channel_release(ch, fault->id);
-        }
         amd_dma_fault_free(set, fault);
     }
     if (has_id && !found) {
         error_setg(errp, "Device '%s' has no fault %" PRIu32, device, id);
+        return;
     }
+    /* All: those too that were injected before a migration */
+    set->cleared(set->opaque, has_id ? id : 0);
 }
 
 static const TypeInfo amd_dma_fault_types[] = {
@@ -295,9 +349,16 @@ const VMStateDescription vmstate_amd_dma_fault_effects = {
         VMSTATE_UINT8(code, AMDDMAFaultEffects),
         VMSTATE_BOOL(flip, AMDDMAFaultEffects),
         VMSTATE_UINT32(flip_offset, AMDDMAFaultEffects),
+        VMSTATE_BOOL(partial, AMDDMAFaultEffects),
+        VMSTATE_UINT32(partial_size, AMDDMAFaultEffects),
+        VMSTATE_INT64(displacement, AMDDMAFaultEffects),
         VMSTATE_INT64(delay_ns, AMDDMAFaultEffects),
         VMSTATE_UINT32(stalled_by, AMDDMAFaultEffects),
+        VMSTATE_INT64(late_data_ns, AMDDMAFaultEffects),
         VMSTATE_BOOL(lose_interrupt, AMDDMAFaultEffects),
+        VMSTATE_INT64(spurious_ns, AMDDMAFaultEffects),
+        VMSTATE_INT64(duplicate_ns, AMDDMAFaultEffects),
+        VMSTATE_UINT32(removed_by, AMDDMAFaultEffects),
         VMSTATE_END_OF_LIST()
     },
 };

@@ -30,17 +30,20 @@ static uint32_t amd_ptdma_ring_mask(const AMDPTDMACore *s)
 static void amd_ptdma_update_irq(AMDPTDMACore *s)
 {
     bool level = s->interrupt_status & s->int_enable;
+    bool rises = level && !s->irq_level;
 
-    if (level && !s->irq_level) {
-        if (s->lose_message) {
-            s->lose_message = false;
-            trace_amd_ptdma_lose_message(s->faults.name, s->interrupt_status);
-        } else {
-            trace_amd_ptdma_notify(s->faults.name, s->interrupt_status);
-            s->notify(s->opaque);
-        }
-    }
+    /* The message is a write, which may reset this very device: do it last */
     s->irq_level = level;
+    if (!rises) {
+        return;
+    }
+    if (s->lose_message) {
+        s->lose_message = false;
+        trace_amd_ptdma_lose_message(s->faults.name, s->interrupt_status);
+        return;
+    }
+    trace_amd_ptdma_notify(s->faults.name, s->interrupt_status);
+    s->notify(s->opaque);
 }
 
 static void amd_ptdma_raise(AMDPTDMACore *s, uint32_t causes)
@@ -124,29 +127,52 @@ static AMDPTDMAError amd_ptdma_fetch(AMDPTDMACore *s, uint32_t *dw)
     return AMD_PTDMA_OK;
 }
 
+static bool amd_ptdma_may_run(const AMDPTDMACore *s)
+{
+    return FIELD_EX32(s->control, Q_CONTROL, RUN) &&
+           !FIELD_EX32(s->control, Q_CONTROL, HALT);
+}
+
+/* Pulled out: nothing of what was under way is left */
+static void amd_ptdma_remove(AMDPTDMACore *s, uint32_t fault_id)
+{
+    trace_amd_ptdma_remove(s->faults.name, fault_id);
+    amd_ptdma_core_reset(s);
+    s->removed_by = fault_id;
+}
+
 /* Start the descriptor at head if the queue may run and has one */
 static void amd_ptdma_kick(AMDPTDMACore *s)
 {
     uint32_t dw[AMD_PTDMA_DESC_WORDS] = { };
+    uint32_t generation = s->channel.generation;
+    AMDPTDMAError error;
     AMDDMACopy copy;
 
-    if (s->channel.busy || s->head == s->tail ||
-        !FIELD_EX32(s->control, Q_CONTROL, RUN) ||
-        FIELD_EX32(s->control, Q_CONTROL, HALT)) {
+    if (s->channel.busy || s->head == s->tail || !amd_ptdma_may_run(s)) {
         return;
     }
 
-    s->head_rewritten = false;
-    s->desc_error = amd_ptdma_fetch(s, dw);
-    if (s->desc_error == AMD_PTDMA_OK) {
-        s->desc_error = amd_ptdma_decode(dw, &copy);
+    error = amd_ptdma_fetch(s, dw);
+    if (generation != s->channel.generation) {
+        /* The ring is where a read resets us */
+        return;
     }
+    if (error == AMD_PTDMA_OK) {
+        error = amd_ptdma_decode(dw, &copy);
+    }
+    trace_amd_ptdma_desc(s->faults.name, s->head, dw[0], error);
+    s->head_rewritten = false;
     s->desc_dw0 = dw[0];
-    trace_amd_ptdma_desc(s->faults.name, s->head, dw[0], s->desc_error);
-    if (s->desc_error == AMD_PTDMA_OK) {
-        amd_dma_channel_start(&s->channel, &copy);
-    } else {
+    s->desc_error = error;
+    s->status = FIELD_DP32(s->status, Q_STATUS, ERROR, AMD_PTDMA_OK);
+    if (error != AMD_PTDMA_OK) {
         amd_dma_channel_fail(&s->channel);
+        return;
+    }
+    amd_dma_channel_start(&s->channel, &copy);
+    if (s->channel.effects.removed_by) {
+        amd_ptdma_remove(s, s->channel.effects.removed_by);
     }
 }
 
@@ -178,6 +204,7 @@ static uint32_t amd_ptdma_retire_failed(AMDPTDMACore *s, AMDPTDMAError error)
     s->status = FIELD_DP32(s->status, Q_STATUS, ERROR, error);
     s->control = FIELD_DP32(s->control, Q_CONTROL, RUN, 0);
     s->control = FIELD_DP32(s->control, Q_CONTROL, HALT, 1);
+    s->error_halt = true;
     return R_Q_INTERRUPT_ERROR_MASK | R_Q_INTERRUPT_QUEUE_STOPPED_MASK;
 }
 
@@ -188,7 +215,6 @@ static uint32_t amd_ptdma_retire_done(AMDPTDMACore *s)
 
     s->stats.descriptors++;
     s->stats.bytes += s->channel.copy.size;
-    s->status = FIELD_DP32(s->status, Q_STATUS, ERROR, AMD_PTDMA_OK);
     if (!s->head_rewritten) {
         s->head = (s->head & ~mask) |
                   ((s->head + AMD_PTDMA_DESC_SIZE) & mask);
@@ -202,8 +228,7 @@ static uint32_t amd_ptdma_retire_done(AMDPTDMACore *s)
     if (s->head == s->tail) {
         causes |= R_Q_INTERRUPT_EMPTY_QUEUE_MASK;
     }
-    if (!FIELD_EX32(s->control, Q_CONTROL, RUN) ||
-        FIELD_EX32(s->control, Q_CONTROL, HALT)) {
+    if (!amd_ptdma_may_run(s)) {
         causes |= R_Q_INTERRUPT_QUEUE_STOPPED_MASK;
     }
     return causes;
@@ -220,8 +245,58 @@ static void amd_ptdma_retire(void *opaque, AMDDMAStatus status,
                    : amd_ptdma_retire_done(s);
     trace_amd_ptdma_retire(s->faults.name, s->head, error, causes);
     s->lose_message |= effects->lose_interrupt;
+    if (effects->duplicate_ns) {
+        timer_mod(s->duplicate_timer,
+                  amd_dma_time_add(qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL),
+                                   effects->duplicate_ns));
+    }
+    if (effects->spurious_ns) {
+        timer_mod(s->spurious_timer,
+                  amd_dma_time_add(qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL),
+                                   effects->spurious_ns));
+    }
     amd_ptdma_raise(s, causes);
-    amd_ptdma_kick(s);
+}
+
+static void amd_ptdma_idle(void *opaque)
+{
+    amd_ptdma_kick(opaque);
+}
+
+static const AMDDMAChannelOps amd_ptdma_channel_ops = {
+    .retire = amd_ptdma_retire,
+    .idle = amd_ptdma_idle,
+};
+
+static void amd_ptdma_duplicate(void *opaque)
+{
+    AMDPTDMACore *s = opaque;
+
+    trace_amd_ptdma_duplicate(s->faults.name);
+    amd_ptdma_raise(s, R_Q_INTERRUPT_COMPLETION_MASK);
+}
+
+static void amd_ptdma_spurious(void *opaque)
+{
+    AMDPTDMACore *s = opaque;
+
+    trace_amd_ptdma_spurious(s->faults.name);
+    s->notify(s->opaque);
+}
+
+static void amd_ptdma_fault_cleared(void *opaque, uint32_t id)
+{
+    AMDPTDMACore *s = opaque;
+
+    amd_dma_channel_release(&s->channel, id);
+    if (s->removed_by && (!id || s->removed_by == id)) {
+        s->removed_by = 0;
+    }
+}
+
+bool amd_ptdma_core_is_removed(const AMDPTDMACore *s)
+{
+    return s->removed_by;
 }
 
 static uint64_t amd_ptdma_read(void *opaque, hwaddr offset, unsigned int size)
@@ -229,6 +304,9 @@ static uint64_t amd_ptdma_read(void *opaque, hwaddr offset, unsigned int size)
     AMDPTDMACore *s = opaque;
     uint32_t value = 0;
 
+    if (amd_ptdma_core_is_removed(s)) {
+        return UINT32_MAX;
+    }
     switch (offset) {
     case A_QUEUE_PRIO:
         value = s->queue_prio;
@@ -293,6 +371,7 @@ static void amd_ptdma_write_control(AMDPTDMACore *s, uint32_t value)
     s->control = value & (R_Q_CONTROL_RUN_MASK | R_Q_CONTROL_HALT_MASK |
                           R_Q_CONTROL_MEM_LOCATION_MASK |
                           R_Q_CONTROL_SIZE_MASK | R_Q_CONTROL_BASE_HI_MASK);
+    s->error_halt = false;
     amd_ptdma_kick(s);
 }
 
@@ -301,8 +380,8 @@ static void amd_ptdma_write_head(AMDPTDMACore *s, uint32_t value)
 {
     s->head = QEMU_ALIGN_DOWN(value, AMD_PTDMA_DESC_SIZE);
     s->head_rewritten = true;
-    if (FIELD_EX32(s->status, Q_STATUS, ERROR)) {
-        s->status = FIELD_DP32(s->status, Q_STATUS, ERROR, AMD_PTDMA_OK);
+    if (s->error_halt) {
+        s->error_halt = false;
         s->control = FIELD_DP32(s->control, Q_CONTROL, HALT, 0);
     }
     amd_ptdma_kick(s);
@@ -314,6 +393,9 @@ static void amd_ptdma_write(void *opaque, hwaddr offset, uint64_t value,
     AMDPTDMACore *s = opaque;
 
     trace_amd_ptdma_write(s->faults.name, offset, value);
+    if (amd_ptdma_core_is_removed(s)) {
+        return;
+    }
     switch (offset) {
     case A_QUEUE_PRIO:
         s->queue_prio = value & R_QUEUE_PRIO_PRIO_MASK;
@@ -382,6 +464,8 @@ static const MemoryRegionOps amd_ptdma_ops = {
 void amd_ptdma_core_reset(AMDPTDMACore *s)
 {
     amd_dma_channel_abort(&s->channel);
+    timer_del(s->duplicate_timer);
+    timer_del(s->spurious_timer);
     s->queue_prio = 0;
     s->reqid_config = 0;
     s->timeout = 0;
@@ -398,6 +482,7 @@ void amd_ptdma_core_reset(AMDPTDMACore *s)
     s->desc_dw0 = 0;
     s->desc_error = AMD_PTDMA_OK;
     s->head_rewritten = false;
+    s->error_halt = false;
     s->irq_level = false;
     s->lose_message = false;
 }
@@ -410,15 +495,23 @@ void amd_ptdma_core_init(AMDPTDMACore *s, DeviceState *dev, AddressSpace *as,
     s->notify = notify;
     s->opaque = opaque;
     amd_dma_faults_init(&s->faults, dev->id ?: TYPE_AMD_PTDMA,
-                        AMD_PTDMA_ERROR_CODE_MAX);
+                        AMD_PTDMA_ERROR_CODE_MAX, amd_ptdma_fault_cleared, s);
     amd_dma_channel_init(&s->channel, dev, as, &s->timing, &s->faults,
-                         amd_ptdma_retire, s);
+                         &amd_ptdma_channel_ops, s);
+    s->duplicate_timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, amd_ptdma_duplicate,
+                                      s);
+    s->spurious_timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, amd_ptdma_spurious,
+                                     s);
     memory_region_init_io(&s->regs, OBJECT(dev), &amd_ptdma_ops, s,
                           TYPE_AMD_PTDMA, AMD_PTDMA_REGS_SIZE);
 }
 
 void amd_ptdma_core_destroy(AMDPTDMACore *s)
 {
+    /* A copy whose write unplugs us must find the queue empty */
+    amd_ptdma_core_reset(s);
+    timer_free(s->duplicate_timer);
+    timer_free(s->spurious_timer);
     amd_dma_channel_destroy(&s->channel);
     amd_dma_faults_destroy(&s->faults);
 }
@@ -450,8 +543,12 @@ const VMStateDescription vmstate_amd_ptdma_core = {
         VMSTATE_BOOL(head_rewritten, AMDPTDMACore),
         VMSTATE_STRUCT(channel, AMDPTDMACore, 1, vmstate_amd_dma_channel,
                        AMDDMAChannel),
+        VMSTATE_BOOL(error_halt, AMDPTDMACore),
         VMSTATE_BOOL(irq_level, AMDPTDMACore),
         VMSTATE_BOOL(lose_message, AMDPTDMACore),
+        VMSTATE_UINT32(removed_by, AMDPTDMACore),
+        VMSTATE_TIMER_PTR(duplicate_timer, AMDPTDMACore),
+        VMSTATE_TIMER_PTR(spurious_timer, AMDPTDMACore),
         VMSTATE_END_OF_LIST()
     },
 };

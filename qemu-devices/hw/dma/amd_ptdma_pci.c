@@ -91,11 +91,23 @@ static void amd_ptdma_pci_msix_release(PCIDevice *pdev, unsigned int vector)
 {
 }
 
+static uint32_t amd_ptdma_pci_config_read(PCIDevice *pdev, uint32_t address,
+                                          int len)
+{
+    if (amd_ptdma_core_is_removed(&AMD_PTDMA(pdev)->core)) {
+        return UINT32_MAX >> (32 - 8 * len);
+    }
+    return pci_default_read_config(pdev, address, len);
+}
+
 static void amd_ptdma_pci_config_write(PCIDevice *pdev, uint32_t address,
                                        uint32_t value, int len)
 {
     AMDPTDMAState *s = AMD_PTDMA(pdev);
 
+    if (amd_ptdma_core_is_removed(&s->core)) {
+        return;
+    }
     pci_default_write_config(pdev, address, value, len);
     if (!msix_enabled(pdev) && msi_enabled(pdev) &&
         !msi_is_masked(pdev, AMD_PTDMA_VECTOR)) {
@@ -222,6 +234,7 @@ static void amd_ptdma_pci_class_init(ObjectClass *klass, void *data)
 
     pc->realize = amd_ptdma_pci_realize;
     pc->exit = amd_ptdma_pci_exit;
+    pc->config_read = amd_ptdma_pci_config_read;
     pc->config_write = amd_ptdma_pci_config_write;
     pc->vendor_id = PCI_VENDOR_ID_AMD;
     pc->device_id = AMD_PTDMA_PCI_DEVICE_ID;

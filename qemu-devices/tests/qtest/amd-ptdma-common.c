@@ -324,3 +324,26 @@ void ptdma_push_three(PTDMADevice *d, PTDMABuffers *b, uint32_t dw0)
         ptdma_push(d, dw);
     }
 }
+
+void ptdma_expect_error(PTDMADevice *d, AMDPTDMAError error)
+{
+    uint32_t head = ptdma_read(d, A_Q_HEAD_LO);
+
+    ptdma_wait(d);
+    g_assert_cmpint(FIELD_EX32(ptdma_read(d, A_Q_STATUS), Q_STATUS, ERROR),
+                    ==, error);
+    g_assert_cmphex(ptdma_read(d, A_Q_INTERRUPT_STATUS), ==,
+                    PTDMA_ERROR | PTDMA_STOPPED);
+    /* stopped at the failed descriptor */
+    g_assert_cmphex(ptdma_read(d, A_Q_HEAD_LO), ==, head);
+    g_assert_cmphex(ptdma_read(d, A_Q_CONTROL) &
+                    (R_Q_CONTROL_RUN_MASK | R_Q_CONTROL_HALT_MASK), ==,
+                    R_Q_CONTROL_HALT_MASK);
+    ptdma_write(d, A_Q_INTERRUPT_STATUS, PTDMA_ERROR | PTDMA_STOPPED);
+}
+
+void ptdma_flush(PTDMADevice *d)
+{
+    ptdma_write(d, A_Q_HEAD_LO, ptdma_read(d, A_Q_TAIL_LO));
+    g_assert_cmphex(ptdma_read(d, A_Q_CONTROL) & R_Q_CONTROL_HALT_MASK, ==, 0);
+}

@@ -171,7 +171,8 @@ static void test_interrupt(const void *opaque)
     g_assert_cmphex(ptdma_read(&d, A_Q_INTERRUPT_STATUS), ==, PTDMA_COMPLETION);
     ptdma_write(&d, A_Q_INTERRUPT_STATUS, PTDMA_COMPLETION);
     g_assert_cmphex(ptdma_read(&d, A_Q_INTERRUPT_STATUS), ==, 0);
-    g_assert_cmphex(ptdma_read(&d, A_Q_INT_STATUS), ==, PTDMA_COMPLETION | PTDMA_EMPTY);
+    g_assert_cmphex(ptdma_read(&d, A_Q_INT_STATUS), ==,
+                    PTDMA_COMPLETION | PTDMA_EMPTY);
     g_assert_cmphex(ptdma_read(&d, A_Q_INT_STATUS), ==, 0);
 
     /* acknowledged: the next one is sent */
@@ -262,7 +263,8 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
 
     qtest_add_func("/amd-ptdma-queue/ring-wrap", test_ring_wrap);
-    qtest_add_func("/amd-ptdma-queue/stop-on-completion", test_stop_on_completion);
+    qtest_add_func("/amd-ptdma-queue/stop-on-completion",
+                   test_stop_on_completion);
     qtest_add_func("/amd-ptdma-queue/run-and-halt", test_run_and_halt);
     qtest_add_func("/amd-ptdma-queue/pointers", test_pointers);
     qtest_add_data_func("/amd-ptdma-queue/interrupt/msix",

@@ -86,6 +86,15 @@ void ptdma_step(QTestState *qts, int64_t step_ns);
 /* Let virtual time pass until the queue is idle; the time that it took */
 int64_t ptdma_wait(PTDMADevice *d);
 
+/*
+ * Let virtual time pass until the queue has stopped at the descriptor at head
+ * with this code, and acknowledge
+ */
+void ptdma_expect_error(PTDMADevice *d, AMDPTDMAError error);
+
+/* What the driver does after an error: head = tail */
+void ptdma_flush(PTDMADevice *d);
+
 /* Has a message come since the last call? */
 bool ptdma_message_seen(PTDMADevice *d);
 

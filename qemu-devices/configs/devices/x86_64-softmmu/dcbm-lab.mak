@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
 # Devices of the dcbm-lab machine; everything else stays out of the build.
 # Use with: --without-default-devices --with-devices-x86_64=dcbm-lab
 CONFIG_Q35=y

@@ -48,25 +48,28 @@ typedef struct AMDDMACopy {
 } AMDDMACopy;
 
 /**
- * AMDDMARetire: a copy has ended
- * @opaque: as given to amd_dma_channel_init()
- * @status: how it ended
- * @effects: what the owner has to do wrong
+ * AMDDMAChannelOps: what the channel's owner does
+ * @retire: a copy has ended with this status; tell the guest.  The effects
+ *          say what the owner has to do wrong.
+ * @idle: the channel can take the next copy
  *
- * The channel is idle again; the next copy can be started from here.
+ * Both are called from a timer, in this order.  Faults may keep a channel
+ * busy with a copy that has already retired.
  */
-typedef void AMDDMARetire(void *opaque, AMDDMAStatus status,
-                          const AMDDMAFaultEffects *effects);
+typedef struct AMDDMAChannelOps {
+    void (*retire)(void *opaque, AMDDMAStatus status,
+                   const AMDDMAFaultEffects *effects);
+    void (*idle)(void *opaque);
+} AMDDMAChannelOps;
 
-struct AMDDMAChannel {
+typedef struct AMDDMAChannel {
     DeviceState *dev;
     AddressSpace *as;
     const AMDDMATiming *timing;
     AMDDMAFaultSet *faults;
-    AMDDMARetire *retire;
+    const AMDDMAChannelOps *ops;
     void *opaque;
     QEMUTimer *timer;
-    QLIST_ENTRY(AMDDMAChannel) next;
 
     /* changes whenever the copy under way is taken back */
     uint32_t generation;
@@ -74,11 +77,13 @@ struct AMDDMAChannel {
 
     /* migrated */
     bool busy;
+    /* the owner has been told of the end, but data are still to come */
+    bool retired;
     AMDDMACopy copy;
     uint32_t copied;
     int64_t fabric_until_ns;
     AMDDMAFaultEffects effects;
-};
+} AMDDMAChannel;
 
 extern const VMStateDescription vmstate_amd_dma_channel;
 
@@ -89,12 +94,12 @@ extern const VMStateDescription vmstate_amd_dma_channel;
  * @as: where descriptors point to
  * @timing: how long copies take; read at the start of each copy
  * @faults: the device's faults
- * @retire: called at the end of each copy, never from amd_dma_channel_start()
- * @opaque: for @retire
+ * @ops: called at the end of each copy, never from amd_dma_channel_start()
+ * @opaque: for @ops
  */
 void amd_dma_channel_init(AMDDMAChannel *ch, DeviceState *dev,
                           AddressSpace *as, const AMDDMATiming *timing,
-                          AMDDMAFaultSet *faults, AMDDMARetire *retire,
+                          AMDDMAFaultSet *faults, const AMDDMAChannelOps *ops,
                           void *opaque);
 
 /**
@@ -121,12 +126,12 @@ void amd_dma_channel_fail(AMDDMAChannel *ch);
 /**
  * amd_dma_channel_abort: drop the copy under way
  *
- * Nothing more is written and @retire is not called.
+ * Nothing more is written and the owner is not called.
  */
 void amd_dma_channel_abort(AMDDMAChannel *ch);
 
 /**
- * amd_dma_channel_release: fault @id was cleared; finish what it held
+ * amd_dma_channel_release: fault @id (0: any) was cleared; finish what it held
  */
 void amd_dma_channel_release(AMDDMAChannel *ch, uint32_t id);
 

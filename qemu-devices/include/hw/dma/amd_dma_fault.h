@@ -12,7 +12,6 @@
 #include "qom/object.h"
 
 typedef struct AMDDMAFault AMDDMAFault;
-typedef struct AMDDMAChannel AMDDMAChannel;
 
 /* What is asked of one copy; the sum of all faults that apply to it */
 typedef struct AMDDMAFaultEffects {
@@ -20,22 +19,42 @@ typedef struct AMDDMAFaultEffects {
     uint8_t code;
     bool flip;
     uint32_t flip_offset;
+    /* copy only so many bytes */
+    bool partial;
+    uint32_t partial_size;
+    /* added to the destination */
+    int64_t displacement;
     /* extra time until completion */
     int64_t delay_ns;
     /* non-zero: held until the fault of this number is cleared */
     uint32_t stalled_by;
+    /* non-zero: the data come so long after the completion */
+    int64_t late_data_ns;
     bool lose_interrupt;
+    /* non-zero: a message, or a completion, so long after the completion */
+    int64_t spurious_ns;
+    int64_t duplicate_ns;
+    /* non-zero: gone until the fault of this number is cleared */
+    uint32_t removed_by;
 } AMDDMAFaultEffects;
 
 extern const VMStateDescription vmstate_amd_dma_fault_effects;
+
+/**
+ * AMDDMAFaultCleared: a fault has been cleared
+ * @opaque: as given to amd_dma_faults_init()
+ * @id: its number, which effects may refer to; 0: any number
+ */
+typedef void AMDDMAFaultCleared(void *opaque, uint32_t id);
 
 /* The faults of one device */
 typedef struct AMDDMAFaultSet {
     const char *name;
     uint8_t code_max;
+    AMDDMAFaultCleared *cleared;
+    void *opaque;
     uint32_t last_id;
     QTAILQ_HEAD(, AMDDMAFault) faults;
-    QLIST_HEAD(, AMDDMAChannel) channels;
 } AMDDMAFaultSet;
 
 /* A device that takes faults */
@@ -55,12 +74,15 @@ struct AMDDMAFaultTargetClass {
  * @set: the set
  * @name: the device's name in traces; not copied
  * @code_max: largest error code of the device
+ * @cleared: ends what a fault keeps up
+ * @opaque: for @cleared
  */
 void amd_dma_faults_init(AMDDMAFaultSet *set, const char *name,
-                         uint8_t code_max);
+                         uint8_t code_max, AMDDMAFaultCleared *cleared,
+                         void *opaque);
 
 /**
- * amd_dma_faults_destroy: drop all faults, releasing nothing
+ * amd_dma_faults_destroy: drop all faults, ending nothing
  */
 void amd_dma_faults_destroy(AMDDMAFaultSet *set);
 

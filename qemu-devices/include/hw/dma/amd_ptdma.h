@@ -53,10 +53,16 @@ typedef struct AMDPTDMACore {
     bool head_rewritten;
     AMDDMAChannel channel;
 
+    /* HALT is an error's doing, not the guest's */
+    bool error_halt;
     /* enabled causes were pending when last looked at */
     bool irq_level;
-    /* the next message is swallowed by a fault */
+
+    /* what faults have left behind */
     bool lose_message;
+    uint32_t removed_by;
+    QEMUTimer *duplicate_timer;
+    QEMUTimer *spurious_timer;
 } AMDPTDMACore;
 
 extern const VMStateDescription vmstate_amd_ptdma_core;
@@ -72,6 +78,17 @@ extern const VMStateDescription vmstate_amd_ptdma_core;
 void amd_ptdma_core_init(AMDPTDMACore *s, DeviceState *dev, AddressSpace *as,
                          AMDPTDMANotify *notify, void *opaque);
 void amd_ptdma_core_destroy(AMDPTDMACore *s);
+
+/**
+ * amd_ptdma_core_reset: registers and queue as after power-on
+ *
+ * Configuration, counters and faults stay.
+ */
 void amd_ptdma_core_reset(AMDPTDMACore *s);
+
+/**
+ * amd_ptdma_core_is_removed: has a fault taken the device away?
+ */
+bool amd_ptdma_core_is_removed(const AMDPTDMACore *s);
 
 #endif /* HW_DMA_AMD_PTDMA_H */

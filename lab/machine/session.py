@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""From a machine's description to a guest that answers, and to its end in every case."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from lab.config import Clock
+from lab.machine import health
+from lab.machine.argv import BootFiles, MachineSpec
+from lab.machine.deadline import Deadline
+from lab.machine.guest import CHANNEL_LOG, Guest
+from lab.machine.machine import Machine
+
+
+@contextmanager
+def boot(  # noqa: PLR0917 - what a machine is made of, in the order of its making
+    spec: MachineSpec,
+    files: BootFiles,
+    run_dir: Path,
+    clock: Clock,
+    deadline: Deadline | float,
+    command_line: Sequence[str] = (),
+    *,
+    fatal: frozenset[health.Kind] = health.FATAL,
+    on_start: Callable[[Guest], None] = lambda _guest: None,
+) -> Iterator[Guest]:
+    """Boot a guest, give it to the caller, and end it in every case.
+
+    Leaving normally powers the guest off and looks at its console once more; leaving by an
+    exception kills it. `run_dir` keeps the logs. `deadline` bounds the whole session, in seconds
+    of host time. `fatal` are the reports of the guest's kernel that end the run as a crash.
+    `on_start` gets the guest before it boots, so that another thread can abort the boot as well.
+
+    Raises:
+        MachineError: QEMU did not start, or the machine is not the one asked for.
+        GuestCrash, GuestTimeout, GuestLost: the guest's end, at boot or later.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    end = Deadline.of(deadline)
+    with (
+        (run_dir / CHANNEL_LOG).open("w", encoding="utf-8") as log,
+        Machine(spec, files, run_dir.absolute(), clock, command_line) as machine,
+    ):
+        guest = Guest(machine, log, end, system_map=files.system_map, fatal=fatal)
+        on_start(guest)
+        guest.await_agent(end)
+        yield guest
+        guest.poweroff()

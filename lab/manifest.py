@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The manifest of a cache entry: every file with its size and SHA-256, and the check against it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+SCHEMA = 1
+MANIFEST = ".manifest.json"
+_CHUNK_BYTES = 1 << 20
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def describe(directory: Path, kind: str, key: str, title: str) -> dict[str, Any]:
+    """The manifest of what lies in `directory`, whose files lose their write bits."""
+    files: dict[str, list[Any]] = {}
+    links: dict[str, str] = {}
+    for item in sorted(directory.rglob("*")):
+        name = str(item.relative_to(directory))
+        if item.is_symlink():
+            links[name] = str(item.readlink())
+        elif item.is_file():
+            item.chmod(item.stat().st_mode & 0o555)
+            files[name] = [item.stat().st_size, hash_file(item)]
+    return {
+        "schema": SCHEMA,
+        "kind": kind,
+        "key": key,
+        "title": title,
+        "files": files,
+        "links": links,
+    }
+
+
+def read_manifest(path: Path) -> tuple[dict[str, Any], str | None]:
+    """The manifest of an entry, and what is wrong with it."""
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        whole = (
+            manifest["schema"] == SCHEMA
+            and manifest["kind"] == path.parent.name
+            and manifest["key"] == path.name
+            and isinstance(manifest["files"], dict)
+            and isinstance(manifest["links"], dict)
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return {}, f"its manifest can't be used ({error})"
+    return (manifest, None) if whole else ({}, "its manifest is another entry's or malformed")
+
+
+def find_damage(path: Path, manifest: dict[str, Any]) -> str | None:
+    """What is wrong with an entry, or None; every file is hashed."""
+    for name, target in manifest["links"].items():
+        link = path / name
+        if not link.is_symlink() or str(link.readlink()) != target:
+            return f"{name} no longer links to {target}"
+    for name, (size_bytes, sha256) in manifest["files"].items():
+        file = path / name
+        try:
+            if file.stat().st_size != size_bytes:
+                return f"{name} has {file.stat().st_size} bytes instead of {size_bytes}"
+            if hash_file(file) != sha256:
+                return f"{name} has another content than was published"
+        except OSError as error:
+            return f"{name}: {error.strerror}"
+    return None

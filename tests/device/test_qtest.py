@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The device models' own tests: every case of our qtest programs is one test here."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lab.build.qemu import QemuArtifact, build_qemu, build_qtests, list_qtests
+from lab.cache import Cache
+from lab.progress import open_progress
+
+TIMEOUT_S = 240
+RESULT = re.compile(r"^(ok|not ok) \d+ (\S+)(.*)$", re.MULTILINE)
+PLAN = re.compile(r"^1\.\.(\d+)", re.MULTILINE)
+
+pytestmark = pytest.mark.device
+
+
+@pytest.fixture(scope="session")
+def qemu() -> QemuArtifact:
+    return build_qemu(Cache(), open_progress(sys.__stderr__))
+
+
+@pytest.fixture(scope="session")
+def qtests(qemu: QemuArtifact) -> dict[str, Path]:
+    return build_qtests(Cache(), open_progress(sys.__stderr__))
+
+
+def test_there_are_qtests() -> None:
+    assert len(list_qtests()) >= 2
+
+
+@pytest.mark.parametrize("name", list_qtests())
+def test_qtest(name: str, qemu: QemuArtifact, qtests: dict[str, Path], tmp_path: Path) -> None:
+    done = subprocess.run(
+        [qtests[name], "--tap", "-k"],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "QTEST_QEMU_BINARY": str(qemu.binary),
+            "QTEST_QEMU_IMG": "/bin/false",
+            "G_TEST_DBUS_DAEMON": "/bin/false",
+        },
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    output = f"{done.stdout}\n{done.stderr}"
+    planned = PLAN.search(done.stdout)
+    assert planned, f"no TAP plan\n{output}"
+    results = RESULT.findall(done.stdout)
+    failed = [case for verdict, case, _ in results if verdict != "ok"]
+    skipped = [case for _, case, rest in results if "SKIP" in rest.upper()]
+    assert not failed, f"{failed}\n{output}"
+    assert not skipped, f"a skip proves nothing: {skipped}\n{output}"
+    assert len(results) == int(planned[1]) > 0, f"not all cases ran\n{output}"
+    assert done.returncode == 0, f"exit status {done.returncode}\n{output}"

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Fragments, and the check of what Kconfig made of them."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from lab.build.kconfig import (
+    check_config,
+    find_unmet,
+    parse_config,
+    read_fragments,
+    select_fragments,
+)
+from lab.checkout import KERNEL_CONFIG
+from lab.config import Variant
+from lab.errors import BuildError, ConfigError
+
+RESOLVED = """\
+#
+# Linux/x86 7.3.4 Kernel Configuration
+#
+CONFIG_NUMA=y
+CONFIG_DMATEST=m
+CONFIG_NODES_SHIFT=4
+CONFIG_LOCALVERSION=""
+# CONFIG_SWAP is not set
+CONFIG_SELECTED=y
+"""
+KCONFIG = """\
+menuconfig DMADEVICES
+\tbool "DMA Engine support"
+\tdepends on HAS_DMA && SWAP
+
+if DMADEVICES
+config DCBM_DMA
+\ttristate "migration by DMA"
+\tdepends on 64BIT
+endif
+
+config HIDDEN
+\tbool
+config SELECTED
+\tbool "x"
+"""
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    (tmp_path / "mm").mkdir()
+    (tmp_path / "mm" / "Kconfig").write_text(KCONFIG)
+    foreign = tmp_path / "arch" / "arm"
+    foreign.mkdir(parents=True)
+    (foreign / "Kconfig").write_text('config ARM_ONLY\n\tbool "x"\n')
+    (tmp_path / ".config").write_text(RESOLVED)
+    return tmp_path
+
+
+def fragment(tree: Path, text: str, name: str = "base.config") -> Path:
+    (tree / name).write_text(text)
+    return tree / name
+
+
+def test_a_configuration_is_parsed() -> None:
+    assert parse_config(RESOLVED) == {
+        "CONFIG_NUMA": "y",
+        "CONFIG_DMATEST": "m",
+        "CONFIG_NODES_SHIFT": "4",
+        "CONFIG_LOCALVERSION": '""',
+        "CONFIG_SWAP": None,
+        "CONFIG_SELECTED": "y",
+    }
+
+
+def test_what_came_true_is_not_reported(tree: Path) -> None:
+    text = "CONFIG_NUMA=y\nCONFIG_DMATEST=m\n# CONFIG_SWAP is not set\n# CONFIG_ABSENT is not set\n"
+    wishes = read_fragments([fragment(tree, text)])
+    assert find_unmet(wishes, parse_config(RESOLVED)) == []
+    check_config(wishes, tree / ".config", tree)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("CONFIG_DMATEST=y", "got CONFIG_DMATEST=m"),
+        ("CONFIG_NODES_SHIFT=6", "got CONFIG_NODES_SHIFT=4"),
+        ("CONFIG_NOWHERE=y", "got no such line: this kernel has no such symbol"),
+        ("CONFIG_ARM_ONLY=y", "this kernel has no such symbol"),
+        ("CONFIG_DMADEVICES=y", "depends on what is off: HAS_DMA, SWAP (mm/Kconfig:1)"),
+        ("CONFIG_DCBM_DMA=m", "depends on what is off: 64BIT, DMADEVICES (mm/Kconfig:6)"),
+        ("CONFIG_HIDDEN=y", "has no prompt"),
+        ("CONFIG_SWAP=y", "got # CONFIG_SWAP is not set"),
+        ("# CONFIG_SELECTED is not set", "got CONFIG_SELECTED=y: something selects it"),
+        ("# CONFIG_NUMA is not set", "got CONFIG_NUMA=y"),
+    ],
+)
+def test_what_did_not_come_true_is_named_with_its_cause(
+    tree: Path, line: str, expected: str
+) -> None:
+    wishes = read_fragments([fragment(tree, line + "\n")])
+    with pytest.raises(BuildError) as caught:
+        check_config(wishes, tree / ".config", tree)
+    assert f"base.config: {line}: " in caught.value.seen
+    assert expected in caught.value.seen
+    assert caught.value.log == tree / ".config"
+
+
+def test_a_symbol_in_two_fragments_is_refused(tree: Path) -> None:
+    one = fragment(tree, "CONFIG_NUMA=y\n", "one.config")
+    two = fragment(tree, "# CONFIG_NUMA is not set\n", "two.config")
+    with pytest.raises(ConfigError, match=r"CONFIG_NUMA in one\.config and two\.config"):
+        read_fragments([one, two])
+
+
+@pytest.mark.parametrize("patched", [False, True])
+@pytest.mark.parametrize("variant", list(Variant))
+def test_our_variants_are_whole(variant: Variant, patched: bool) -> None:
+    wishes = read_fragments(select_fragments(KERNEL_CONFIG, variant.value, patched=patched))
+    symbols = {wish.symbol for wish in wishes}
+    assert {"CONFIG_NUMA", "CONFIG_PVH", "CONFIG_AMD_PTDMA"} <= symbols
+    assert ("CONFIG_DCBM_DMA" in symbols) == patched
+    assert ("CONFIG_KASAN" in symbols) == (variant is Variant.KASAN)
+
+
+def test_every_variant_of_the_lab_file_is_listed() -> None:
+    data = tomllib.loads((KERNEL_CONFIG / "fragments.toml").read_text())
+    assert {variant.value for variant in Variant} <= set(data["variants"])
+
+
+def test_an_unknown_variant_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "fragments.toml").write_text("[variants]\n[series]\nfragments = []\n")
+    with pytest.raises(ConfigError, match="variant 'plain'"):
+        select_fragments(tmp_path, "plain", patched=False)

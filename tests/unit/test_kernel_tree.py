@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Builds in kernel source trees, with a source tree whose Makefile answers as the kernel's does.
+
+Real kernels are built by the tests that boot them; here it is about the order of things, what is
+built again, and what a killed lab leaves.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lab.build import kernel_plan
+from lab.build.kernel import KernelChoice, build_kernel
+from lab.cache import Cache
+from lab.errors import BuildError
+from lab.progress import SilentProgress
+
+MAKEFILE = """\
+allnoconfig:
+\t@cp $(KCONFIG_ALLCONFIG) $(O)/.config
+vmlinux: $(O)/a.o $(O)/b.o
+\t@cat $(O)/a.o $(O)/b.o > $(O)/vmlinux
+\t@touch $(O)/System.map $(O)/Module.symvers
+$(O)/%.o: %.c
+\t@echo "  CC $*" && echo "$(O) $*" >> $(LOG)
+\t@test ! -e $(LOG).slow || { echo half > $@; touch $(LOG).started; sleep 60; }
+\t@grep -v WRONG $< > $@ || { echo "$<:1:1: error: WRONG is no word"; exit 1; }
+modules:
+kernelrelease:
+\t@echo 7.3.4
+modules_install:
+\t@mkdir -p $(INSTALL_MOD_PATH)/lib/modules/7.3.4
+\t@touch $(INSTALL_MOD_PATH)/lib/modules/7.3.4/modules.dep
+\t@ln -s $(CURDIR) $(INSTALL_MOD_PATH)/lib/modules/7.3.4/build
+.PHONY: allnoconfig vmlinux modules kernelrelease modules_install
+"""
+PATCH = """\
+--- a/b.c
++++ b/b.c
+@@ -1 +1 @@
+-b
++patched
+"""
+BUILD = """
+import sys
+from pathlib import Path
+from lab.build import kernel_plan
+from lab.build.kernel import KernelChoice, build_kernel
+from lab.cache import Cache
+from lab.progress import SilentProgress
+kernel_plan.KERNEL_CONFIG = Path(sys.argv[1]) / "config"
+choice = KernelChoice(tree=Path(sys.argv[1]) / "linux", patched=False)
+build_kernel(Cache(Path(sys.argv[1]) / "cache"), choice, SilentProgress())
+"""
+
+
+class Bench:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.log = root / "compiled"
+        (root / "linux").mkdir()
+        (root / "linux" / "Makefile").write_text(f"LOG = {self.log}\n{MAKEFILE}")
+        (root / "linux" / "a.c").write_text("a\n")
+        (root / "linux" / "b.c").write_text("b\n")
+        series = root / "config" / "series" / "7.3"
+        series.mkdir(parents=True)
+        (series / "0001-b.patch").write_text(PATCH)
+        (series / "series").write_text("0001-b.patch\n")
+        (root / "config" / "base.config").write_text("CONFIG_NUMA=y\n")
+        (root / "config" / "offload.config").write_text("CONFIG_DCBM_DMA=m\n")
+        (root / "config" / "fragments.toml").write_text(
+            '[variants]\nplain = ["base"]\n[series]\nfragments = ["offload"]\n'
+        )
+
+    def build(self, *, patched: bool) -> tuple[str, list[str]]:
+        """The kernel's content, and what was compiled for it."""
+        self.log.unlink(missing_ok=True)
+        choice = KernelChoice(tree=self.root / "linux", patched=patched)
+        kernel = build_kernel(Cache(self.root / "cache"), choice, SilentProgress())
+        assert kernel.release == "7.3.4"
+        assert not (kernel.modules_dir / "build").is_symlink()
+        compiled = self.log.read_text().splitlines() if self.log.exists() else []
+        return kernel.vmlinux.read_text(), compiled
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    monkeypatch.setattr(kernel_plan, "KERNEL_CONFIG", tmp_path / "config")
+    return Bench(tmp_path)
+
+
+def test_the_patched_kernel_compiles_only_what_the_series_touches(bench: Bench) -> None:
+    assert bench.build(patched=False) == ("a\nb\n", ["out-plain a", "out-plain b"])
+    assert bench.build(patched=True) == ("a\npatched\n", ["out-plain b"])
+    assert bench.build(patched=False) == ("a\nb\n", [])
+
+
+def test_asking_for_the_patched_kernel_builds_both(bench: Bench) -> None:
+    content, compiled = bench.build(patched=True)
+    assert content == "a\npatched\n"
+    assert compiled == ["out-plain a", "out-plain b", "out-plain b"]
+    assert bench.build(patched=False) == ("a\nb\n", [])
+
+
+def test_another_series_starts_from_the_vanilla_build_again(bench: Bench) -> None:
+    bench.build(patched=True)
+    patch = bench.root / "config" / "series" / "7.3" / "0001-b.patch"
+    patch.write_text(PATCH.replace("+patched", "+other"))
+    assert bench.build(patched=True) == ("a\nother\n", ["out-plain b"])
+
+
+def test_the_first_compiler_error_is_shown(bench: Bench) -> None:
+    (bench.root / "linux" / "b.c").write_text("WRONG\n")
+    with pytest.raises(BuildError, match=r"b\.c:1:1: error: WRONG is no word"):
+        bench.build(patched=False)
+
+
+def test_a_wish_that_came_to_nothing_is_an_error(bench: Bench) -> None:
+    makefile = bench.root / "linux" / "Makefile"
+    makefile.write_text(makefile.read_text().replace("@cp $(KCONFIG_ALLCONFIG)", "@echo >"))
+    with pytest.raises(BuildError, match="this kernel has no such symbol"):
+        bench.build(patched=False)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_half_written_object_of_a_killed_lab_is_not_used(
+    bench: Bench, number: signal.Signals
+) -> None:
+    slow, started = (bench.root / f"compiled.{name}" for name in ("slow", "started"))
+    slow.touch()
+    script = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n" + BUILD
+    lab = subprocess.Popen([sys.executable, "-c", script, bench.root], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not started.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    lab.send_signal(number)
+    lab.wait(timeout=30)
+    slow.unlink()
+    assert bench.build(patched=False)[0] == "a\nb\n"
