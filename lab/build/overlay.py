@@ -2,10 +2,10 @@
 """Lays our device models over a pristine QEMU tree, touching only what has changed.
 
 Two trees: ``pristine`` stays as it was unpacked, ``source`` starts as a hard-link copy of it.
-Files of ``qemu-devices/`` are laid in, and the files that ``glue.patch`` names are patched afresh
-from the pristine ones. A file whose content is already right keeps its time stamp, so that ninja
-builds again only what a change concerns; one that changes gets a new stamp even if its content is
-an old one.
+Files of ``qemu-devices/`` are laid in, and the files that ``patches/*.patch`` and ``glue.patch``
+name are patched afresh from the pristine ones, in this order. A file whose content is already right
+keeps its time stamp, so that ninja builds again only what a change concerns; one that changes gets
+a new stamp even if its content is an old one.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from lab.errors import BuildError
 from lab.program import Program, run_program
 
 GLUE = "glue.patch"
+PATCHES = "patches"
 # Rooms of QEMU's tree; what else lies in the overlay's top directory is for us alone.
-_NOT_LAID = {GLUE, "build-requirements.txt", "pins.toml", "README.md"}
+_NOT_LAID = {GLUE, PATCHES, "build-requirements.txt", "pins.toml", "README.md"}
 _PATCH = ("patch", "-p1", "--batch", "--forward", "--no-backup-if-mismatch", "-r", "-")
 _PATCHED = re.compile(r"^\+\+\+ b/([^\t\n]+)", re.MULTILINE)
 
@@ -29,7 +30,12 @@ _PATCHED = re.compile(r"^\+\+\+ b/([^\t\n]+)", re.MULTILINE)
 def is_laid(relative: Path) -> bool:
     """Whether a file of the overlay is laid into the source tree."""
     hidden = any(part.startswith((".", "__pycache__")) for part in relative.parts)
-    return str(relative) not in _NOT_LAID and not hidden
+    return relative.parts[0] not in _NOT_LAID and not hidden
+
+
+def patch_files(overlay: Path) -> list[Path]:
+    """The patches to QEMU's own files, in the order in which they apply."""
+    return [*sorted((overlay / PATCHES).glob("*.patch")), overlay / GLUE]
 
 
 def overlay_files(overlay: Path) -> list[Path]:
@@ -39,12 +45,12 @@ def overlay_files(overlay: Path) -> list[Path]:
 
 
 def lay(overlay: Path, pristine: Path, source: Path, log: Path) -> list[str]:
-    """Bring `source` to pristine + overlay + glue; returns the names of the files that changed.
+    """Bring `source` to pristine + patches + overlay; returns the names of the files that changed.
 
     Raises:
-        BuildError: the glue patch does not apply, or the overlay hides a file of QEMU's.
+        BuildError: a patch does not apply, or the overlay hides a file of QEMU's.
     """
-    wanted = _patched_files(overlay / GLUE, pristine, log)
+    wanted = _patched_files(patch_files(overlay), pristine, log)
     for relative in overlay_files(overlay):
         if (pristine / relative).exists():
             raise BuildError(
@@ -74,26 +80,29 @@ def lay(overlay: Path, pristine: Path, source: Path, log: Path) -> list[str]:
     return sorted(set(changed))
 
 
-def _patched_files(glue: Path, pristine: Path, log: Path) -> dict[str, bytes]:
-    """Contents of the files that the glue patch changes, after it."""
-    if not glue.is_file():
-        raise BuildError("the patch that ties our devices to QEMU's build", f"no {glue}")
-    names = _PATCHED.findall(glue.read_text(encoding="utf-8"))
+def _patched_files(patches: list[Path], pristine: Path, log: Path) -> dict[str, bytes]:
+    """Contents of the files that the patches change, after all of them."""
+    names: set[str] = set()
+    for patch in patches:
+        if not patch.is_file():
+            raise BuildError("the patch that ties our devices to QEMU's build", f"no {patch}")
+        names.update(_PATCHED.findall(patch.read_text(encoding="utf-8")))
     with tempfile.TemporaryDirectory(prefix="dcbm-lab-") as scratch:
         root = Path(scratch)
         for name in names:
             if (pristine / name).is_file():
                 (root / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(pristine / name, root / name)
-        run_program(
-            Program(
-                [*_PATCH, "-i", glue],
-                awaited=f"{glue} applied to QEMU's source",
-                log=log,
-                cwd=root,
-                hint="this QEMU differs from the one that the patch was made for: refresh it",
+        for patch in patches:
+            run_program(
+                Program(
+                    [*_PATCH, "-i", patch],
+                    awaited=f"{patch} applied to QEMU's source",
+                    log=log,
+                    cwd=root,
+                    hint="this QEMU differs from the one that the patch was made for: refresh it",
+                )
             )
-        )
         return {name: (root / name).read_bytes() for name in names if (root / name).is_file()}
 
 

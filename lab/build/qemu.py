@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.build.overlay import is_laid, lay, overlay_files
+from lab.build.overlay import is_laid, lay, overlay_files, patch_files
 from lab.build.source_tree import identify, link_tree, unpack
 from lab.build.toolchain import (
     compiler_environment,
@@ -91,9 +91,9 @@ def _make_plan(cache: Cache, progress: Progress) -> _Plan:
         compiler=compiler,
         tools=hash_file(REQUIREMENTS),
     )
-    glue = hash_file(QEMU_DEVICES / "glue.patch")
+    patches = " ".join(hash_file(patch) for patch in patch_files(QEMU_DEVICES))
     devices = hash_tree(QEMU_DEVICES, skip=lambda relative: not is_laid(relative))
-    return _Plan(fetched, tree_key, make_key(tree=tree_key, devices=devices, glue=glue))
+    return _Plan(fetched, tree_key, make_key(tree=tree_key, devices=devices, patches=patches))
 
 
 def build_qemu(cache: Cache, progress: Progress) -> QemuArtifact:

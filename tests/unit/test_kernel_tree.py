@@ -79,14 +79,14 @@ class Bench:
         )
 
     def build(self, *, patched: bool) -> tuple[str, list[str]]:
-        """The kernel's content, and what was compiled for it."""
+        """The kernel's content, and what was compiled for it, in no particular order."""
         self.log.unlink(missing_ok=True)
         choice = KernelChoice(tree=self.root / "linux", patched=patched)
         kernel = build_kernel(Cache(self.root / "cache"), choice, SilentProgress())
         assert kernel.release == "7.3.4"
         assert not (kernel.modules_dir / "build").is_symlink()
         compiled = self.log.read_text().splitlines() if self.log.exists() else []
-        return kernel.vmlinux.read_text(), compiled
+        return kernel.vmlinux.read_text(), sorted(compiled)
 
 
 @pytest.fixture

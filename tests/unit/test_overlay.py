@@ -116,3 +116,20 @@ def test_what_is_ours_alone_is_not_laid(trees: Trees) -> None:
     (trees.overlay / "hw" / "__pycache__" / "x.pyc").write_text("")
     (trees.overlay / "hw" / ".ours.c.swp").write_text("")
     assert overlay_files(trees.overlay) == [Path("hw/ours.c")]
+
+
+def test_patches_apply_in_order_before_the_glue(trees: Trees) -> None:
+    patches = trees.overlay / "patches"
+    patches.mkdir()
+    (patches / "0001-first.patch").write_text(
+        "--- a/util/core.c\n+++ b/util/core.c\n@@ -1 +1 @@\n-core\n+first\n"
+    )
+    (patches / "0002-second.patch").write_text(
+        "--- a/util/core.c\n+++ b/util/core.c\n@@ -1 +1 @@\n-first\n+second\n"
+    )
+    (trees.pristine / "util").mkdir()
+    (trees.pristine / "util" / "core.c").write_text("core\n")
+    assert "util/core.c" in trees.lay()
+    assert (trees.source / "util" / "core.c").read_text() == "second\n"
+    assert (trees.pristine / "util" / "core.c").read_text() == "core\n"
+    assert not (trees.source / "patches").exists()
