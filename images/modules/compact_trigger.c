@@ -48,6 +48,10 @@
  */
 #define MAX_RETRIES_IN_A_ROW	256
 
+/* How long a sample may take to be one, and how often it is tried. */
+#define MAX_SAMPLE_NS		(200 * NSEC_PER_USEC)
+#define MAX_SAMPLE_ATTEMPTS	64
+
 /* One user at a time: two loops at once would spoil each other's figures. */
 static struct trigger {
 	atomic_t open;		/* 1 while the device is open */
@@ -127,16 +131,24 @@ static int read_counter(u64 *value, u64 address)
 	return error;
 }
 
-/* One end of the interval. All of it on one CPU and without a task switch. */
+/*
+ * One end of the interval. All of it on one CPU and without a task switch. Who
+ * emulates this CPU may take it away for milliseconds between two readings of
+ * different clocks; then they don't belong together and are taken again.
+ */
 static int take_sample(struct compact_trigger_sample *sample, u64 counter_address)
 {
+	unsigned int attempts = MAX_SAMPLE_ATTEMPTS;
 	int error;
 
-	preempt_disable();
-	sample->clock_ns = ktime_get_ns();
-	error = read_counter(&sample->counter, counter_address);
-	read_cputime(&sample->cputime, smp_processor_id());
-	preempt_enable();
+	do {
+		preempt_disable();
+		sample->clock_ns = ktime_get_ns();
+		error = read_counter(&sample->counter, counter_address);
+		read_cputime(&sample->cputime, smp_processor_id());
+		preempt_enable();
+	} while (!error && ktime_get_ns() - sample->clock_ns > MAX_SAMPLE_NS &&
+		 --attempts);
 	return error;
 }
 

@@ -187,3 +187,43 @@ def test_an_ended_lab_leaves_no_guest_and_no_record(tmp_path: Path, number: sign
     assert result.returncode == 0, result.stdout + result.stderr
     earlier: list[Any] = list(folder.glob("earlier-*/modes/only/channel.jsonl"))
     assert len(earlier) == 1
+
+
+def test_dmatest_passes_on_one_and_sixteen_engines_with_both_kinds_of_interrupt(
+    tmp_path: Path,
+) -> None:
+    result = dcbm_lab("run", "dmatest", "--output", tmp_path / "run", "--set", "iterations=100")
+    assert result.returncode == 0, result.stdout + result.stderr
+    modes = Record.read(tmp_path / "run" / "record.json").modes
+    assert [mode.name for mode in modes] == ["1-msix", "1-msi", "16-msix", "16-msi"]
+    for mode in modes:
+        assert mode.device is not None
+        assert mode.device.descriptors == 100 * int(mode.name.partition("-")[0])
+
+
+def test_dmatest_sees_a_flipped_byte(tmp_path: Path) -> None:
+    result = dcbm_lab(
+        *("run", "dmatest", "--output", tmp_path / "run", "--mode", "1-msix", "--quick"),
+        *("--set", "engine_counts=[1]", "--inject", "dma0:flip-byte:nth=7,offset=0"),
+    )
+    assert result.returncode == Outcome.FAIL.exit_code, result.stdout + result.stderr
+    assert failed(only_mode(tmp_path / "run")) == ["failures"]
+
+
+def test_cpu_time_adds_up_on_the_host_clock(tmp_path: Path) -> None:
+    result = dcbm_lab(
+        *("run", "compaction", "--clock", "host", "--output", tmp_path / "run", "--jobs", 1),
+        *(*SMALL, "--set", "allocations=99", "--set", "topology.nodes.1.memory_mib=1536"),
+    )
+    record = Record.read(tmp_path / "run" / "record.json")
+    assert record.clock == "host"
+    for mode in record.modes:
+        (adds_up,) = [check for check in mode.checks if check.name == "CPU time"]
+        assert adds_up.held, f"{mode.name}: {adds_up.seen}\n{result.stdout}"
+
+
+def test_no_engine_is_an_error_before_anything_runs(tmp_path: Path) -> None:
+    result = dcbm_lab("run", "compaction", "--output", tmp_path / "run", "--engines", 0)
+    assert result.returncode == Outcome.ERROR.exit_code, result.stdout + result.stderr
+    assert "engine.count is 0" in result.stdout + result.stderr
+    assert not list((tmp_path / "run").glob("modes/*/console.log"))
