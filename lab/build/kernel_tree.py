@@ -30,6 +30,7 @@ from lab.progress import Progress
 KEPT_SERIES_TREES = 2
 _MAKE_TIMEOUT_S = 7200.0
 _STAMP = ".dcbm-lab-built"
+_PATCHED = re.compile(r"^\+\+\+ b/([^\t\n]+)", re.MULTILINE)
 _TOOL_LINE = re.compile(r"^\s+(?:CC|LD|AR|AS|HOSTCC|HOSTLD)\s")
 _USUAL_TOOL_LINES = 1600  # of a cold build; only the bar depends on it
 _REPRODUCIBLE = {
@@ -140,8 +141,21 @@ def _prepare(root: Path, plan: KernelPlan, log: Path, progress: Progress) -> Non
             )
         (partial / _STAMP).unlink()
         _rename_paths(partial, str(vanilla), str(tree))
+        _touch_patched(plan.patches, tree)
         partial.replace(out)
     out.mkdir(exist_ok=True)
+
+
+def _touch_patched(patches: tuple[Path, ...], tree: Path) -> None:
+    """Make the files that the series changes newer than every object in a copied output directory.
+
+    The tree may be older than the vanilla build that the objects come from: it was patched for
+    another variant. make would take vanilla objects for those of the patched files.
+    """
+    for patch in patches:
+        for name in _PATCHED.findall(patch.read_text(encoding="utf-8", errors="replace")):
+            if (tree / name).is_file():
+                os.utime(tree / name)
 
 
 def _rename_paths(out: Path, old: str, new: str) -> None:

@@ -18,6 +18,7 @@ import pytest
 from lab.build import kernel_plan
 from lab.build.kernel import KernelChoice, build_kernel
 from lab.cache import Cache
+from lab.config import Variant
 from lab.errors import BuildError
 from lab.progress import SilentProgress
 
@@ -75,13 +76,13 @@ class Bench:
         (root / "config" / "base.config").write_text("CONFIG_NUMA=y\n")
         (root / "config" / "offload.config").write_text("CONFIG_DCBM_DMA=m\n")
         (root / "config" / "fragments.toml").write_text(
-            '[variants]\nplain = ["base"]\n[series]\nfragments = ["offload"]\n'
+            '[variants]\nplain = ["base"]\ndebug = ["base"]\n[series]\nfragments = ["offload"]\n'
         )
 
-    def build(self, *, patched: bool) -> tuple[str, list[str]]:
+    def build(self, *, patched: bool, variant: Variant = Variant.PLAIN) -> tuple[str, list[str]]:
         """The kernel's content, and what was compiled for it, in no particular order."""
         self.log.unlink(missing_ok=True)
-        choice = KernelChoice(tree=self.root / "linux", patched=patched)
+        choice = KernelChoice(tree=self.root / "linux", patched=patched, variant=variant)
         kernel = build_kernel(Cache(self.root / "cache"), choice, SilentProgress())
         assert kernel.release == "7.3.4"
         assert not (kernel.modules_dir / "build").is_symlink()
@@ -113,6 +114,14 @@ def test_another_series_starts_from_the_vanilla_build_again(bench: Bench) -> Non
     patch = bench.root / "config" / "series" / "7.3" / "0001-b.patch"
     patch.write_text(PATCH.replace("+patched", "+other"))
     assert bench.build(patched=True) == ("a\nother\n", ["out-plain b"])
+
+
+def test_another_variant_of_an_older_patched_tree_is_no_mixture(bench: Bench) -> None:
+    bench.build(patched=True)
+    time.sleep(0.02)
+    # The vanilla objects of this variant are newer than the patched sources.
+    assert bench.build(patched=False, variant=Variant.DEBUG)[0] == "a\nb\n"
+    assert bench.build(patched=True, variant=Variant.DEBUG) == ("a\npatched\n", ["out-debug b"])
 
 
 def test_the_first_compiler_error_is_shown(bench: Bench) -> None:
