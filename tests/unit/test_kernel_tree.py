@@ -74,9 +74,10 @@ class Bench:
         (series / "0001-b.patch").write_text(PATCH)
         (series / "series").write_text("0001-b.patch\n")
         (root / "config" / "base.config").write_text("CONFIG_NUMA=y\n")
+        (root / "config" / "debug.config").write_text("CONFIG_LOCKDEP=y\n")
         (root / "config" / "offload.config").write_text("CONFIG_DCBM_DMA=m\n")
         (root / "config" / "fragments.toml").write_text(
-            '[variants]\nplain = ["base"]\ndebug = ["base"]\n[series]\nfragments = ["offload"]\n'
+            '[variants]\nplain = ["base"]\ndebug = ["base", "debug"]\n[series]\nfragments = ["offload"]\n'
         )
 
     def build(self, *, patched: bool, variant: Variant = Variant.PLAIN) -> tuple[str, list[str]]:
