@@ -43,6 +43,10 @@ class BuiltBench:
         """Version of the QEMU that the modes boot in."""
         return self.qemu.version
 
+    def kernel_of(self, mode: ModePlan) -> KernelIdentity:
+        """The kernel that a mode boots."""
+        return identity(self.artifacts[choice_of(mode)][0])
+
     @contextmanager
     def boot(
         self, mode: ModePlan, folder: Path, on_start: Callable[[Guest], None]

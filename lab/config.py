@@ -105,6 +105,23 @@ class LabFile(_Model):
         return self
 
 
+def check_iommu(topology: Topology, engine: Engine) -> None:
+    """Make sure that the engines can work behind the machine's IOMMU.
+
+    Raises:
+        ConfigError: they can't.
+    """
+    if topology.iommu is Iommu.AMD and engine.count:
+        # It files a function under the bus number that the bus has when QEMU starts. Behind a
+        # bridge that is 0 until the guest's firmware numbers the buses, so that every later look-up
+        # misses and all transfers fault (seen with QEMU 10.0.13).
+        raise ConfigError(
+            "an IOMMU that translates for engines behind a NUMA node's host bridge",
+            f"topology.iommu = amd with engine.count = {engine.count}; QEMU's works for bus 0 only",
+            hint="use intel, or engine.count = 0",
+        )
+
+
 def read_lab_file(path: Path) -> LabFile:
     """Read and validate a lab file (TOML).
 

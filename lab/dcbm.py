@@ -106,8 +106,8 @@ class Dcbm:
     def enable(self, channels: int = 1, reasons: str | Iterable[str] | None = None) -> None:
         """Offload copies over up to `channels` channels, and for `reasons` alone if given.
 
-        `reasons` are migration reasons (``compaction``, ``syscall_or_cpuset`` …), or one of the
-        words ``all`` and ``none``.
+        `reasons` are migration reasons (``compaction``, ``syscall_or_cpuset`` …), one of the words
+        ``all`` and ``none``, or the mask as a number.
 
         Raises:
             ConfigError: a channel count that no dcbm takes, or reasons that this one doesn't know.
@@ -116,8 +116,7 @@ class Dcbm:
         if not 1 <= channels <= MAX_CHANNELS:
             raise ConfigError(f"1 to {MAX_CHANNELS} channels", str(channels))
         if reasons is not None:
-            text = reasons if isinstance(reasons, str) else ",".join(reasons)
-            self._guest.write(self.layout.path("reason_mask"), text)
+            self._set_reasons(reasons if isinstance(reasons, str) else ",".join(reasons))
         self._set("nr_dma_chan", str(channels))
         self._set("offloading", "1")
 
@@ -160,6 +159,17 @@ class Dcbm:
         """``reason_mask`` as the guest reads it."""
         return self._value("reason_mask")
 
+    def _set_reasons(self, text: str) -> None:
+        path = self.layout.path("reason_mask")
+        self._guest.write(path, text)
+        seen = self.reason_mask
+        if not _same_reasons(text, seen):
+            raise PremiseError(
+                f"{path} to read {text} after that was written",
+                repr(seen),
+                hint="the console log may say why; every reason together is written as: all",
+            )
+
     def _value(self, file: str) -> str:
         value = self._guest.read(self.layout.path(file)).strip()
         # A bool parameter of the module loader reads Y or N, an attribute 1 or 0.
@@ -180,6 +190,22 @@ class Dcbm:
                 repr(seen),
                 hint="the console log may say why",
             )
+
+
+def _same_reasons(written: str, seen: str) -> bool:
+    """Whether what the kernel shows can be what was written; it shows names in its own order."""
+    try:
+        mask = int(written, 0)
+    except ValueError:
+        return _names(seen) == _names(written)
+    # Which bit is which name only the kernel knows, but not how many there are.
+    if seen in {"none", "all"}:
+        return (mask == 0) == (seen == "none") and mask & (mask + 1) == 0
+    return mask.bit_count() == len(_names(seen))
+
+
+def _names(reasons: str) -> frozenset[str]:
+    return frozenset(word.strip() for word in reasons.split(","))
 
 
 def _find_layout(guest: Session) -> Layout:

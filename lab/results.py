@@ -126,26 +126,6 @@ class MovePoint(_Model):
     integrity: Integrity
 
 
-class Mode(_Model):
-    """One configuration of an experiment, from one fresh boot."""
-
-    name: str
-    outcome: Outcome
-    wall_ms: float | None = None
-    pages_migrated: int | None = None
-    dma_copies: int | None = None
-    folios_failures: int | None = None
-    hog_iterations: int | None = None
-    cpu: CpuShare | None = None
-    device: DeviceCounters | None = None
-    integrity: Integrity | None = None
-    moves: list[MovePoint] = Field(default_factory=list)
-    checks: list[Check] = Field(default_factory=list)
-    error: str | None = None
-    excerpt: str | None = None
-    details: dict[str, Any] = Field(default_factory=dict)
-
-
 class KernelIdentity(_Model):
     """Which kernel ran.
 
@@ -163,6 +143,47 @@ class KernelIdentity(_Model):
     source_hash: str
     config_hash: str
     compiler: str
+
+
+class KernelReport(_Model):
+    """What a guest's kernel reported about itself: a warning, an oops and the like.
+
+    `time_s` is guest time, `fatal` says whether a report of this kind makes a run a CRASH.
+    """
+
+    kind: str
+    title: str
+    time_s: float | None = None
+    fatal: bool = False
+    excerpt: str
+
+
+class Mode(_Model):
+    """One configuration of an experiment, from one fresh boot.
+
+    `machine` and `kernel` are what this mode booted, `kernel_reports` all that the kernel reported
+    about itself until power-off, `notes` what a reader has to know although no verdict hangs on it.
+    """
+
+    name: str
+    outcome: Outcome
+    wall_ms: float | None = None
+    pages_migrated: int | None = None
+    dma_copies: int | None = None
+    folios_failures: int | None = None
+    hog_iterations: int | None = None
+    cpu: CpuShare | None = None
+    device: DeviceCounters | None = None
+    integrity: Integrity | None = None
+    moves: list[MovePoint] = Field(default_factory=list)
+    checks: list[Check] = Field(default_factory=list)
+    error: str | None = None
+    excerpt: str | None = None
+    details: dict[str, Any] = Field(default_factory=dict)
+    machine: dict[str, Any] | None = None
+    kernel: KernelIdentity | None = None
+    kernel_reports: list[KernelReport] = Field(default_factory=list)
+    notes: list[str] = Field(default_factory=list)
 
 
 class HostFacts(_Model):

@@ -19,12 +19,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lab import __version__
-from lab.config import LabFile
-from lab.errors import ConfigError, GuestCrash, GuestLost, GuestTimeout, LabError
+from lab.config import LabFile, check_iommu
+from lab.errors import (
+    ConfigError,
+    GuestCrash,
+    GuestLost,
+    GuestTimeout,
+    HostError,
+    LabError,
+)
 from lab.experiments.base import Experiment, Fault, Findings, ModePlan, Parameters, Session
 from lab.progress import Progress
-from lab.results import HostFacts, KernelIdentity, Mode, Outcome, Record, worst
-from lab.run_folder import RunFolder
+from lab.results import HostFacts, KernelIdentity, KernelReport, Mode, Outcome, Record, worst
+from lab.run_folder import RunFolder, mode_folder_name
 
 if TYPE_CHECKING:
     from lab.machine.guest import Guest
@@ -43,6 +50,9 @@ class Bench(Protocol):
     @property
     def qemu_version(self) -> str:
         """Version of the QEMU that they boot in."""
+
+    def kernel_of(self, mode: ModePlan) -> KernelIdentity:
+        """The kernel that a mode boots."""
 
     @property
     def accelerator(self) -> str:
@@ -124,7 +134,7 @@ def run_experiment(
     bench: Bench | None = None
     error: str | None = None
     try:
-        plans = _chosen(experiment.plan(lab, parameters), options.only)
+        plans = _chosen(_checked(experiment.plan(lab, parameters)), options.only)
         bench = prepare(plans, progress)
         modes = _run_modes(
             experiment,
@@ -135,9 +145,14 @@ def run_experiment(
             options=options,
             progress=progress,
         )
-    except LabError as failure:
-        error = describe(failure, folder.path)
-        modes = [Findings().to_mode(plan.name, Outcome.ERROR, error=error) for plan in plans]
+    except (LabError, OSError) as failure:
+        error = describe(_as_lab_error(failure), folder.path)
+        modes = [
+            Findings().to_mode(
+                plan.name, Outcome.ERROR, error=error, machine=machine_facts(plan.machine)
+            )
+            for plan in plans
+        ]
     record = Record(
         experiment=experiment.name,
         outcome=worst([mode.outcome for mode in modes]),
@@ -159,6 +174,34 @@ def run_experiment(
     return record
 
 
+def _as_lab_error(failure: LabError | OSError) -> LabError:
+    return HostError.of(failure) if isinstance(failure, OSError) else failure
+
+
+def machine_facts(machine: LabFile) -> dict[str, Any]:
+    """A machine as it stands in the record."""
+    return machine.model_dump(mode="json", exclude={"experiment"})
+
+
+def _checked(plans: Sequence[ModePlan]) -> Sequence[ModePlan]:
+    """The plan, if every mode's machine can work and has a folder of its own.
+
+    Raises:
+        ConfigError: it isn't so.
+    """
+    names: dict[str, str] = {}
+    for plan in plans:
+        check_iommu(plan.machine.topology, plan.machine.engine)
+        earlier = names.setdefault(mode_folder_name(plan.name), plan.name)
+        if sum(earlier == other.name for other in plans) > 1 or earlier != plan.name:
+            raise ConfigError(
+                "modes with a folder each",
+                f"modes {earlier!r} and {plan.name!r}, which would share {names}",
+                hint="each value only once; modes of an experiment need different names",
+            )
+    return plans
+
+
 def _chosen(plans: Sequence[ModePlan], only: tuple[str, ...]) -> Sequence[ModePlan]:
     names = [plan.name for plan in plans]
     unknown = [name for name in only if name not in names]
@@ -176,7 +219,7 @@ def _parameters(
 ) -> dict[str, Any]:
     return {
         experiment.name: parameters.model_dump(mode="json"),
-        "lab_file": lab.model_dump(mode="json", exclude={"experiment"}),
+        "lab_file": machine_facts(lab),
         "quick": options.quick,
         "only": list(options.only),
         "faults": [

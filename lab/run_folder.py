@@ -31,14 +31,38 @@ _ASIDE = "earlier-"
 
 
 def default_folder(experiment: str, started: datetime) -> Path:
-    """``runs/<experiment>-<UTC stamp>`` below the working directory, new for each run."""
+    """Make ``runs/<experiment>-<UTC stamp>`` below the working directory, new for each run.
+
+    Raises:
+        OSError: it can't be made.
+    """
     base = Path("runs") / f"{experiment}-{_stamp(started)}"
+    base.parent.mkdir(parents=True, exist_ok=True)
     folder = base
     number = 2
-    while folder.exists():
-        folder = base.with_name(f"{base.name}-{number}")
-        number += 1
-    return folder
+    while True:
+        # Made, not looked for: of two runs that start in one second each gets its own.
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            folder = base.with_name(f"{base.name}-{number}")
+            number += 1
+        else:
+            return folder
+
+
+def mode_folder_name(mode: str) -> str:
+    """Name of the folder of a mode: as the mode's, without what a path can't hold.
+
+    Raises:
+        ConfigError: nothing is left that could name a folder.
+    """
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", mode)
+    if not name.strip("."):
+        raise ConfigError(
+            "a mode's name with a letter or digit", repr(mode), hint="correct the experiment"
+        )
+    return name
 
 
 def _stamp(moment: datetime) -> str:
@@ -103,7 +127,7 @@ class RunFolder:
 
     def mode(self, name: str) -> Path:
         """The folder of a mode, made if need be."""
-        folder = self.path / MODES / re.sub(r"[^A-Za-z0-9._-]", "_", name)
+        folder = self.path / MODES / mode_folder_name(name)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 

@@ -22,6 +22,8 @@ from lab.results import (
     CpuShare,
     DeviceCounters,
     Integrity,
+    KernelIdentity,
+    KernelReport,
     Mode,
     MovePoint,
     Outcome,
@@ -86,6 +88,8 @@ class Findings:
     moves: list[MovePoint] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
+    kernel_reports: list[KernelReport] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def check(self, check: Check) -> None:
         """Add a check; a mode without a single one never passes."""
@@ -104,6 +108,8 @@ class Findings:
         *,
         error: str | None = None,
         excerpt: str | None = None,
+        machine: dict[str, Any] | None = None,
+        kernel: KernelIdentity | None = None,
     ) -> Mode:
         """Freeze the findings into the record's form."""
         return Mode(
@@ -122,6 +128,10 @@ class Findings:
             error=error,
             excerpt=excerpt,
             details=self.details,
+            machine=machine,
+            kernel=kernel,
+            kernel_reports=self.kernel_reports,
+            notes=self.notes,
         )
 
 

@@ -36,6 +36,8 @@ _FOLIO_BYTES = 4096
 # `compact` takes whole blocks out of the way before it measures.
 _WHOLE_BLOCKS_LIMIT = 0.05
 _COUNTERS_APART_PCT = 1.0
+# What compaction isolates before it migrates: COMPACT_CLUSTER_MAX of the kernel's linux/swap.h.
+_BATCH_FOLIOS = 32
 # Freed pages that wait on per-CPU lists are in compaction's way. On the published machine the lists
 # are nothing beside 250 GB; here they would swallow a quarter of what was freed.
 _SMALL_PCP_LISTS = {"/proc/sys/vm/percpu_pagelist_high_fraction": "256"}
@@ -179,7 +181,11 @@ def _fragment(session: Run) -> Job:
 def _start_offload(session: Run) -> Dcbm:
     """Turn dcbm on; it reads its switches back."""
     dcbm = Dcbm(session.guest)
-    dcbm.enable(session.parameters.nr_dma_chan, session.parameters.reason_mask)
+    reasons = session.parameters.reason_mask
+    dcbm.enable(session.parameters.nr_dma_chan, reasons)
+    if reasons is not None:
+        settings = session.findings.details["settings"]
+        settings[dcbm.layout.path("reason_mask")] = dcbm.reason_mask
     return dcbm
 
 
@@ -200,7 +206,8 @@ def _compact(session: Run, dcbm: Dcbm | None) -> None:
         *(["--hog"] if mode.busy else []),
     ]
     measured = guest.run(arguments, timeout_s=session.program_timeout_s).result("compacted")
-    findings.device = engines.growth(device_before, guest.device_counters()).total
+    grown = engines.growth(device_before, guest.device_counters())
+    findings.device = grown.total
     record_measurement(session, measured)
     findings.check(
         checks.equal("allocations", premises.number(measured, "allocated"), allocations, "pages")
@@ -227,6 +234,10 @@ def _compact(session: Run, dcbm: Dcbm | None) -> None:
         folios_failures=findings.folios_failures,
     ):
         findings.check(check)
+    # dcbm gives each folio of a batch to the channel with the least to do, so the fuller batches
+    # reach every channel that they have a folio for.
+    channels = min(session.parameters.nr_dma_chan, _BATCH_FOLIOS)
+    findings.check(checks.equal("channels", grown.channels_used, channels, "engines busy"))
 
 
 def record_measurement(session: Run, measured: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from lab.config import MAX_ENGINES, LabFile
 from lab.errors import PremiseError
@@ -40,6 +40,15 @@ class DmatestParameters(Parameters):
     engine_counts: Annotated[tuple[int, ...], Field(min_length=1)] = (1, MAX_ENGINES)
     iterations: Annotated[int, Field(ge=1, le=1_000_000)] = 300
     timeout_ms: Annotated[int, Field(ge=1)] = 3000
+
+    @field_validator("engine_counts")
+    @classmethod
+    def _machines_exist(cls, counts: tuple[int, ...]) -> tuple[int, ...]:
+        if not all(1 <= count <= MAX_ENGINES for count in counts):
+            raise ValueError(f"1 to {MAX_ENGINES} each")
+        if len(set(counts)) != len(counts):
+            raise ValueError("each only once")
+        return counts
 
 
 @dataclass(frozen=True)

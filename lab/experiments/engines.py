@@ -5,9 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from lab.errors import MachineError
 from lab.results import DeviceCounters
+
+if TYPE_CHECKING:
+    from lab.machine.engines import EngineCounters
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Growth:
         return sum(counters.descriptors > 0 for counters in self.each.values())
 
 
-def growth(before: Mapping[str, DeviceCounters], after: Mapping[str, DeviceCounters]) -> Growth:
+def growth(before: Mapping[str, EngineCounters], after: Mapping[str, EngineCounters]) -> Growth:
     """What each engine counted from `before` to `after`.
 
     Raises:
@@ -50,7 +54,7 @@ def growth(before: Mapping[str, DeviceCounters], after: Mapping[str, DeviceCount
     )
 
 
-def _difference(name: str, before: DeviceCounters, after: DeviceCounters) -> DeviceCounters:
+def _difference(name: str, before: EngineCounters, after: EngineCounters) -> DeviceCounters:
     found = DeviceCounters(
         descriptors=after.descriptors - before.descriptors,
         bytes=after.bytes - before.bytes,

@@ -56,6 +56,8 @@ class MovePagesParameters(Parameters):
             # The kernel has anonymous folios of order 0, then 2 up to 9.
             if size not in (4, *(4 << order for order in range(2, 10))):
                 raise ValueError(f"{size}: no anonymous folio of x86-64 has that size in KiB")
+        if len(set(sizes)) != len(sizes):
+            raise ValueError("each only once")
         return sizes
 
     @field_validator("channels")

@@ -3,7 +3,7 @@
 
 from lab.machine.argv import BootFiles, MachineSpec
 from lab.machine.deadline import Deadline
-from lab.machine.engines import EngineView
+from lab.machine.engines import EngineCounters, EngineView
 from lab.machine.guest import Guest
 from lab.machine.jobs import GuestFileError, Job, JobResult
 from lab.machine.session import boot
@@ -11,6 +11,7 @@ from lab.machine.session import boot
 __all__ = [
     "BootFiles",
     "Deadline",
+    "EngineCounters",
     "EngineView",
     "Guest",
     "GuestFileError",

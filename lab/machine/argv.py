@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from lab.config import Clock, Engine, Iommu, Topology
+from lab.config import Clock, Engine, Iommu, Topology, check_iommu
 from lab.errors import ConfigError
 
 CONSOLE_LOG = "console.log"
@@ -98,8 +98,8 @@ class KernelLike(Protocol):
         """The uncompressed kernel with its PVH note."""
 
     @property
-    def build_dir(self) -> Path:
-        """Where it was built; ``System.map`` is read from there when it exists."""
+    def system_map(self) -> Path:
+        """Its symbols, for the stacks of a guest that hangs."""
 
 
 class ImageLike(Protocol):
@@ -123,7 +123,7 @@ class BootFiles:
     @classmethod
     def of(cls, qemu: QemuLike, kernel: KernelLike, image: ImageLike) -> BootFiles:
         """Take the files from built artifacts."""
-        system_map = kernel.build_dir / "System.map"
+        system_map = kernel.system_map
         return cls(
             qemu=qemu.binary,
             firmware_dirs=tuple(qemu.firmware_dirs),
@@ -164,15 +164,7 @@ def build_argv(
     Raises:
         ConfigError: a combination that can't work.
     """
-    if spec.topology.iommu is Iommu.AMD and spec.engine.count:
-        # It files a function under the bus number that the bus has when QEMU starts. Behind a
-        # bridge that is 0 until the guest's firmware numbers the buses, so that every later look-up
-        # misses and all transfers fault (seen with QEMU 10.0.13).
-        raise ConfigError(
-            "an IOMMU that translates for engines behind a NUMA node's host bridge",
-            "topology.iommu = amd, which QEMU supports on bus 0 only",
-            hint="use intel, or engine.count = 0",
-        )
+    check_iommu(spec.topology, spec.engine)
     argv = [str(files.qemu), "-no-user-config", "-nodefaults", "-display", "none"]
     argv += ["-name", "dcbm-lab", *_clock_arguments(spec, clock)]
     argv += _topology_arguments(spec.topology)

@@ -7,7 +7,12 @@ import time
 
 
 class Deadline:
-    """A moment that must not pass; made once and handed down, so that waits don't add up."""
+    """A moment that must not pass; made once and handed down, so that waits don't add up.
+
+    Attributes:
+        timeout_s: the limit as it was asked for. Messages name this one: what is left of it differs
+            from run to run.
+    """
 
     def __init__(self, timeout_s: float) -> None:
         self.timeout_s = timeout_s
@@ -20,7 +25,12 @@ class Deadline:
 
     def within(self, timeout_s: float) -> Deadline:
         """A deadline `timeout_s` from now, but never later than this one."""
-        return Deadline(min(timeout_s, self.remaining_s))
+        remaining_s = self.remaining_s
+        if timeout_s <= remaining_s:
+            return Deadline(timeout_s)
+        bounded = Deadline(remaining_s)
+        bounded.timeout_s = self.timeout_s
+        return bounded
 
     @property
     def remaining_s(self) -> float:

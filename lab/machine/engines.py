@@ -25,6 +25,23 @@ done
 
 
 @dataclass(frozen=True)
+class EngineCounters:
+    """What the model of one engine has counted since power-on.
+
+    Attributes:
+        descriptors: completed without an error.
+        bytes: copied by them.
+        interrupts: raised.
+        errors: descriptors that failed.
+    """
+
+    descriptors: int
+    bytes: int
+    interrupts: int
+    errors: int
+
+
+@dataclass(frozen=True)
 class EngineView:
     """One engine in the guest.
 

@@ -12,12 +12,11 @@ from lab.errors import GuestCrash, GuestLost, GuestTimeout, MachineError, Premis
 from lab.machine import channel, health
 from lab.machine.argv import MAILBOX_ID, engine_ids
 from lab.machine.deadline import Deadline
-from lab.machine.engines import EngineView, check_engines, read_engines
+from lab.machine.engines import EngineCounters, EngineView, check_engines, read_engines
 from lab.machine.hang import HANG_FILE, Symbols, examine
 from lab.machine.jobs import GuestFileError, Job, JobResult, Jobs
 from lab.machine.machine import Ended, Machine, MailboxLine
 from lab.machine.monitor import Event
-from lab.results import DeviceCounters
 
 CHANNEL_LOG = "channel.jsonl"
 RUN_TIMEOUT_S = 600.0
@@ -125,7 +124,7 @@ class Guest:
 
     # -- devices ---------------------------------------------------------------------------------
 
-    def device_counters(self) -> dict[str, DeviceCounters]:
+    def device_counters(self) -> dict[str, EngineCounters]:
         """What each engine has counted since power-on; the guest is paused meanwhile."""
         return {name: self._counters(name) for name in engine_ids(self.machine.spec.engine)}
 
@@ -192,7 +191,7 @@ class Guest:
         while True:
             match self.machine.next(deadline):
                 case None:
-                    self._raise_timeout(awaited, timeout_s)
+                    self._raise_timeout(awaited, deadline.timeout_s)
                 case Ended():
                     break
                 case MailboxLine(raw=raw):
@@ -255,13 +254,12 @@ class Guest:
 
     def _until_idle(self, awaited: str, deadline: Deadline) -> list[channel.Line]:
         """Take lines until the guest is idle *and* paused; the two arrive by different ways."""
-        timeout_s = deadline.remaining_s
         lines: list[channel.Line] = []
         idle = paused = False
         while not (idle and paused):
             match self.machine.next(deadline):
                 case None:
-                    self._raise_timeout(awaited, timeout_s)
+                    self._raise_timeout(awaited, deadline.timeout_s)
                 case MailboxLine(raw=raw):
                     line = self._record(raw)
                     lines.append(line)
@@ -309,13 +307,13 @@ class Guest:
             raise GuestFileError(f"{path} {wanted}", answer.errno, log=log)
         return answer
 
-    def _counters(self, name: str) -> DeviceCounters:
+    def _counters(self, name: str) -> EngineCounters:
         path = f"/machine/peripheral/{name}"
         values = {
             counter: int(self.machine.execute("qom-get", {"path": path, "property": counter}))
             for counter in ("descriptors", "bytes", "interrupts", "errors")
         }
-        return DeviceCounters(**values)
+        return EngineCounters(**values)
 
     # -- how it can end otherwise ----------------------------------------------------------------
 

@@ -55,6 +55,11 @@ class Report:
     excerpt: str
     end_line: int
 
+    @property
+    def fatal(self) -> bool:
+        """Whether it makes a run a CRASH."""
+        return self.kind in FATAL
+
 
 # Time stamp, and with CONFIG_PRINTK_CALLER the task or CPU: "[    1.234567][   T42] ".
 _PREFIX = re.compile(r"^(?:<\d+>)?\[\s*(?P<time>\d+\.\d+)\](?:\[\s*[TC]\d+\])? ?")

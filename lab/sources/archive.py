@@ -164,7 +164,7 @@ class Archive:
         origin = f"[signed-by={KEYRING}] {mirror} {self._suite} main"
         _write(self._root / "sources.list", f"deb {origin}\ndeb-src {origin}\n")
         _write(self._root / "status", "")
-        user = pwd.getpwuid(os.geteuid()).pw_name
+        user = _user_name()
         settings = {
             "Dir::Etc::SourceList": self._root / "sources.list",
             "Dir::Etc::SourceParts": "/dev/null",
@@ -338,6 +338,14 @@ class _VersionOrder:
         except PackageGone:
             return False
         return True
+
+
+def _user_name() -> str:
+    """Name of the user that the lab runs as; one that a container brought has a number alone."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def _write(path: Path, text: str) -> None:
