@@ -7,9 +7,12 @@ Results go to standard output, progress and errors to standard error. Exit statu
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
+import tempfile
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -24,17 +27,20 @@ from rich.console import Console
 
 from lab import __version__, experiments
 from lab.cache import Cache
+from lab.checkout import assert_checkout
 from lab.config import MAX_ENGINES, Clock, LabFile, read_lab_file
 from lab.doctor import ask_kvm, check_host
-from lab.errors import ConfigError, LabError
+from lab.errors import ConfigError, HostError, LabError
 from lab.experiments.base import Experiment
 from lab.options import OptionError, override, parse_fault, split_settings
 from lab.progress import open_progress
 from lab.report import Format, render
 from lab.report.console import print_record
+from lab.report.figures import harmless
 from lab.results import Outcome, Record
-from lab.run import RunOptions, run_experiment
+from lab.run import run_experiment
 from lab.run_folder import RECORD, RunFolder, default_folder
+from lab.run_mode import RunOptions
 
 INTERRUPTED = 130
 
@@ -70,6 +76,8 @@ def _common(
     ] = False,
 ) -> None:
     _Debug.on = debug
+    with _failures():
+        assert_checkout()
 
 
 @contextmanager
@@ -77,16 +85,49 @@ def _failures() -> Iterator[None]:
     """Turn what a verb raises into one clear message and the right exit status."""
     try:
         yield
+    except (typer.Exit, typer.Abort, typer.BadParameter):
+        raise
     except OptionError as error:
-        raise typer.BadParameter(str(error)) from error
+        raise typer.BadParameter(harmless(str(error))) from error
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
         raise typer.Exit(INTERRUPTED) from None
-    except LabError as error:
-        if _Debug.on:
-            raise
-        typer.echo(f"error: {type(error).__name__}\n{error}", err=True)
+    except Exception as error:  # whatever it is: status 1 would say that a check did not hold
+        _say_failure(error)
         raise typer.Exit(Outcome.ERROR.exit_code) from None
+
+
+def _say_failure(failure: Exception) -> None:
+    """Say what kept the lab from a verdict, with the traceback where that helps."""
+    trace = traceback.format_exc()
+    if isinstance(failure, BrokenPipeError):
+        # The reader has gone; what is still to be flushed at exit must not fail once more.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    told = _as_lab_error(failure, trace)
+    if _Debug.on:
+        typer.echo(harmless(trace), err=True, nl=False)
+    typer.echo(f"error: {type(told).__name__}\n{harmless(str(told))}", err=True)
+
+
+def _as_lab_error(failure: Exception, trace: str) -> LabError:
+    if isinstance(failure, LabError):
+        return failure
+    if isinstance(failure, OSError):
+        return HostError.of(failure)
+    kept: Path | None = None
+    # A full disk must not hide the failure itself: --debug shows the traceback without a file.
+    with contextlib.suppress(OSError):
+        number, name = tempfile.mkstemp(prefix="dcbm-lab-traceback-", suffix=".txt")
+        with os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(trace)
+        kept = Path(name)
+    return LabError(
+        "a lab that runs through",
+        f"{type(failure).__name__}: {failure}",
+        log=kept,
+        hint="this is a fault of the lab, or of an experiment of yours; --debug shows where",
+    )
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:
@@ -195,12 +236,13 @@ def _parameters(chosen: Any, lab: LabFile, given: dict[str, Any], *, quick: bool
 @app.command(name="list")
 def list_experiments() -> None:
     """List the experiments and their parameters."""
-    for experiment in experiments.own_experiments():
-        typer.echo(f"{experiment.name}: {experiment.purpose}")
-        for name, field in experiment.parameters.model_fields.items():
-            quick = experiment.quick.get(name)
-            shown = f", with --quick {_listed(quick)}" if quick is not None else ""
-            typer.echo(f"  {name} = {_listed(field.default)}{shown}")
+    with _failures():
+        for experiment in experiments.own_experiments():
+            typer.echo(f"{experiment.name}: {experiment.purpose}")
+            for name, field in experiment.parameters.model_fields.items():
+                quick = experiment.quick.get(name)
+                shown = f", with --quick {_listed(quick)}" if quick is not None else ""
+                typer.echo(f"  {name} = {_listed(field.default)}{shown}")
 
 
 def _listed(value: Any) -> str:
@@ -241,6 +283,10 @@ def _read_record(at: Path) -> Record:
             f"{error.error_count()} fields that are not of this schema, the first: "
             f"{error.errors()[0]['loc']}: {error.errors()[0]['msg']}",
             hint="was it written by another version of the lab?",
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            awaited, f"no text in UTF-8: {error}", hint="name the folder of a run"
         ) from error
 
 

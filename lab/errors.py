@@ -41,6 +41,17 @@ class ConfigError(LabError):
 class HostError(LabError):
     """The host lacks a program, package, permission or room that the lab needs."""
 
+    @classmethod
+    def of(cls, error: OSError, log: Path | None = None) -> HostError:
+        """What the operating system refused, as the lab says it."""
+        where = f": {error.filename}" if error.filename is not None else ""
+        return cls(
+            "the host to let the lab read and write its files",
+            f"{error.strerror or error}{where}",
+            log=log,
+            hint="see to room (df), permissions and limits there, then try again",
+        )
+
 
 class SourceError(LabError):
     """Upstream source can't be had, or is not what its pin says."""

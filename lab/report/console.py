@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from lab.report.figures import Problem, Table, problems, summary, tables
+from lab.report.figures import Problem, Table, problems, remarks, summary, tables
 from lab.results import Outcome, Record
 
 _STYLES = {
@@ -21,9 +21,11 @@ _STYLES = {
 
 
 def plain_text(record: Record) -> str:
-    """The record's tables, problems and summary as plain text, whatever the width."""
+    """The record's tables, problems, remarks and summary as plain text, whatever the width."""
     parts = [_plain_table(table) for table in tables(record) if table.rows]
     parts += [_plain_problem(problem) for problem in problems(record)]
+    if remarks(record):
+        parts.append("\n".join(remarks(record)) + "\n")
     parts.append(summary(record) + "\n")
     return "\n".join(parts)
 
@@ -65,6 +67,8 @@ def print_record(record: Record, console: Console) -> None:
         head, _, rest = _plain_problem(problem).partition("\n")
         console.print(f"[{style}]{escape(head)}[/{style}]", highlight=False)
         console.print(escape(rest), highlight=False)
+    for remark in remarks(record):
+        console.print(f"[yellow]{escape(remark)}[/yellow]", highlight=False)
     style = _STYLES[record.outcome]
     console.print(f"[{style}]{escape(summary(record))}[/{style}]", highlight=False)
 

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lab.config import Clock
-from lab.results import Mode, MovePoint, Outcome, Record
+from lab.results import KernelReport, Mode, MovePoint, Outcome, Record
 
 NOTHING = "-"
 # A guest's console must not steer the terminal it is shown on.
@@ -52,13 +52,29 @@ class Problem:
     excerpt: str | None = None
 
 
+def harmless(text: str) -> str:
+    """Text without what could steer a terminal; line feeds and tabs stay."""
+    return _CONTROL.sub("\ufffd", text)
+
+
 def clock_label(record: Record) -> str:
     """What the times of this record mean."""
-    return _CLOCK_LABELS.get(record.clock, record.clock)
+    return _CLOCK_LABELS.get(record.clock, harmless(record.clock))
 
 
 def tables(record: Record) -> list[Table]:
     """The tables of a record: the published shape of its experiment first."""
+    return [
+        replace(
+            table,
+            title=harmless(table.title),
+            rows=tuple(tuple(harmless(cell) for cell in row) for row in table.rows),
+        )
+        for table in _tables(record)
+    ]
+
+
+def _tables(record: Record) -> list[Table]:
     if any(mode.moves for mode in record.modes):
         return [_throughput(record), _sweep_proof(record), _verdicts(record)]
     if all(mode.wall_ms is None and mode.pages_migrated is None for mode in record.modes):
@@ -70,24 +86,56 @@ def problems(record: Record) -> list[Problem]:
     """What went wrong, mode by mode."""
     # What kept every mode from running is said once.
     found = [
-        Problem(mode.name, mode.outcome, _why(mode), _harmless(mode.excerpt))
+        Problem(
+            harmless(mode.name),
+            mode.outcome,
+            _why(mode),
+            None if mode.excerpt is None else harmless(mode.excerpt),
+        )
         for mode in record.modes
         if mode.outcome is not Outcome.PASS and (record.error is None or mode.error != record.error)
     ]
     if record.error is not None:
-        lines = tuple(_CONTROL.sub("\ufffd", line) for line in record.error.splitlines())
-        found.append(Problem(record.experiment, record.outcome, lines))
+        lines = tuple(harmless(record.error).splitlines())
+        found.append(Problem(harmless(record.experiment), record.outcome, lines))
     return found
 
 
+def warnings(mode: Mode) -> list[KernelReport]:
+    """What a mode's kernel reported about itself that did not make it a CRASH."""
+    return [report for report in mode.kernel_reports if not report.fatal]
+
+
+def remarks(record: Record) -> list[str]:
+    """What a reader has to know whatever the outcome: kernel warnings, and notes of the modes."""
+    return [line for mode in record.modes for line in mode_remarks(mode)]
+
+
+def mode_remarks(mode: Mode) -> list[str]:
+    """The remarks on one mode, a line each; titles of kernel warnings are indented."""
+    name = harmless(mode.name)
+    lines = [f"{name}: note: {harmless(note)}" for note in mode.notes]
+    found = warnings(mode)
+    if found:
+        lines.append(f"{name}: kernel warnings: {len(found)}")
+    for report in found:
+        at = "" if report.time_s is None else f"at {report.time_s:.6f} s: "
+        lines.append(f"  {at}{harmless(report.title)}")
+    return lines
+
+
 def summary(record: Record) -> str:
-    """One line: how many modes and checks there were and how they ended."""
+    """One line: how many modes and checks there were, how they ended, and what to look at."""
     checks = [check for mode in record.modes for check in mode.checks]
     held = sum(check.held for check in checks)
     passed = sum(mode.outcome is Outcome.PASS for mode in record.modes)
+    warned = sum(len(warnings(mode)) for mode in record.modes)
+    notes = sum(len(mode.notes) for mode in record.modes)
     return (
         f"{record.outcome}: {passed} of {len(record.modes)} modes passed, "
         f"{held} of {len(checks)} checks held"
+        + (f", kernel warnings: {warned}" if warned else "")
+        + (f", notes: {notes}" if notes else "")
     )
 
 
@@ -97,12 +145,7 @@ def _why(mode: Mode) -> tuple[str, ...]:
         for check in mode.checks
         if not check.held
     ]
-    lines += mode.error.splitlines() if mode.error else []
-    return tuple(_CONTROL.sub("\ufffd", line) for line in lines)
-
-
-def _harmless(text: str | None) -> str | None:
-    return None if text is None else _CONTROL.sub("\ufffd", text)
+    return tuple(harmless("\n".join([*lines, mode.error or ""])).splitlines())
 
 
 def _number(value: int | None) -> str:

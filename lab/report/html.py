@@ -5,7 +5,15 @@ from __future__ import annotations
 
 import jinja2
 
-from lab.report.figures import clock_label, problems, summary, tables
+from lab.report.figures import (
+    clock_label,
+    harmless,
+    mode_remarks,
+    problems,
+    summary,
+    tables,
+    warnings,
+)
 from lab.results import Record
 
 _TEMPLATES = jinja2.Environment(
@@ -19,13 +27,13 @@ _TEMPLATES = jinja2.Environment(
 
 def html_text(record: Record) -> str:
     """The record as an HTML document."""
-    return (
-        _TEMPLATES.get_template("report.html.j2").render(
-            record=record,
-            tables=[table for table in tables(record) if table.rows],
-            problems=problems(record),
-            summary=summary(record),
-            clock=clock_label(record),
-        )
-        + "\n"
+    text = _TEMPLATES.get_template("report.html.j2").render(
+        record=record,
+        tables=[table for table in tables(record) if table.rows],
+        problems=problems(record),
+        summary=summary(record),
+        clock=clock_label(record),
+        mode_remarks=mode_remarks,
+        warnings=warnings,
     )
+    return harmless(text) + "\n"

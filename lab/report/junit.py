@@ -11,7 +11,7 @@ import re
 
 from junitparser import Error, Failure, JUnitXml, TestCase, TestSuite
 
-from lab.report.figures import clock_label
+from lab.report.figures import clock_label, harmless, mode_remarks, warnings
 from lab.results import Mode, Outcome, Record
 
 # What XML 1.0 can't hold even escaped; consoles do.
@@ -25,6 +25,8 @@ def junit_text(record: Record) -> str:
     suite.add_property("clock", clock_label(record))
     for kernel in record.kernel:
         suite.add_property("kernel", _xml(f"{kernel.release} {kernel.series or 'vanilla'}"))
+    warned = sum(len(warnings(mode)) for mode in record.modes)
+    suite.add_property("kernel warnings", str(warned))
     for mode in record.modes:
         suite.add_testcase(_case(record, mode))
     if not record.modes:
@@ -49,6 +51,9 @@ def _case(record: Record, mode: Mode) -> TestCase:
                 for check in mode.checks
             )
         )
+    told = [*mode_remarks(mode), *(report.excerpt for report in warnings(mode))]
+    if told:
+        case.system_err = _xml("\n".join(told))
     failed = [check for check in mode.checks if not check.held]
     if mode.outcome is Outcome.FAIL:
         lines = [f"{check.name}: awaited {check.awaited}; seen {check.seen}" for check in failed]
@@ -76,4 +81,4 @@ def _element(
 
 
 def _xml(text: str) -> str:
-    return _NOT_XML.sub("\ufffd", text)
+    return _NOT_XML.sub("\ufffd", harmless(text))

@@ -7,7 +7,7 @@ or FAIL: TIMEOUT and ERROR are the protocol's own directives, CRASH and LOST tak
 
 from __future__ import annotations
 
-from lab.report.figures import clock_label, summary
+from lab.report.figures import clock_label, harmless, mode_remarks, summary
 from lab.results import Mode, Outcome, Record
 
 _DIRECTIVES = {
@@ -22,7 +22,7 @@ _DIRECTIVES = {
 
 def ktap_text(record: Record) -> str:
     """The record as a KTAP document."""
-    lines = ["KTAP version 1", f"# {record.experiment}: {clock_label(record)}"]
+    lines = ["KTAP version 1", f"# {_clean(record.experiment)}: {clock_label(record)}"]
     lines.append(f"1..{max(len(record.modes), 1)}")
     for number, mode in enumerate(record.modes, start=1):
         lines += _mode(number, mode)
@@ -52,14 +52,15 @@ def _mode(number: int, mode: Mode) -> list[str]:
         lines += _diagnostics(mode.error, "")
     if mode.excerpt:
         lines += _diagnostics(mode.excerpt, "")
+    lines += _diagnostics("\n".join(mode_remarks(mode)), "")
     lines.append(outcome_line(number, mode.name, mode.outcome))
     return lines
 
 
 def _diagnostics(text: str, indent: str) -> list[str]:
-    return [f"{indent}# {line}".rstrip() for line in text.splitlines()]
+    return [f"{indent}# {line}".rstrip() for line in harmless(text).splitlines()]
 
 
 def _clean(name: str) -> str:
     """A description must not hold the character that starts a directive, nor a line's end."""
-    return name.replace("#", "").replace("\n", " ").strip()
+    return " ".join(harmless(name).replace("#", "").splitlines()).strip()

@@ -115,7 +115,7 @@ def test_offload_that_silently_stays_off_fails(tmp_path: Path) -> None:
     )
     mode = only_mode(tmp_path / "run")
     assert result.returncode == Outcome.FAIL.exit_code, result.stdout + result.stderr
-    assert failed(mode) == ["offloaded", "descriptors", "bytes", "interrupts"]
+    assert failed(mode) == ["offloaded", "descriptors", "bytes", "interrupts", "channels"]
     assert mode.dma_copies == 0
     assert mode.integrity is not None
     assert mode.integrity.pages_wrong == 0

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import types
 from itertools import pairwise
 from pathlib import Path
 
@@ -144,3 +145,19 @@ def test_unequal_nodes() -> None:
 def test_the_callers_words_come_last_and_so_win() -> None:
     arguments = argv(MachineSpec(), command_line=("panic=5", "swiotlb=force"))
     assert arguments[-1].endswith(" panic=5 swiotlb=force")
+
+
+def test_symbols_come_from_the_kernel_that_boots(tmp_path: Path) -> None:
+    built = types.SimpleNamespace(
+        binary=FILES.qemu,
+        firmware_dirs=FILES.firmware_dirs,
+        vmlinux=tmp_path / "vmlinux",
+        initramfs=tmp_path / "initramfs",
+        system_map=tmp_path / "System.map",
+        build_dir=tmp_path / "rebuilt",
+    )
+    assert BootFiles.of(built, built, built).system_map is None
+    built.build_dir.mkdir()
+    for folder in (built.build_dir, tmp_path):
+        (folder / "System.map").write_text("")
+    assert BootFiles.of(built, built, built).system_map == tmp_path / "System.map"

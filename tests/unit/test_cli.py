@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 import types
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from typer.testing import CliRunner, Result
 
 from lab import cli
 from lab.cache import Cache
-from lab.errors import BuildError
+from lab.checkout import assert_checkout
+from lab.errors import BuildError, HostError
 from lab.progress import SilentProgress
 from lab.results import Outcome, Record
 
@@ -215,3 +217,107 @@ def test_cache_verify_finds_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     result = call("cache", "verify")
     assert result.exit_code == 3
     assert str(at) in result.stdout
+
+
+BROKEN = (
+    OWN.replace("lambda lab, chosen: [", "lambda lab, chosen: broken() or [")
+    + """
+def broken():
+    raise {error}
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        ("ValueError('a \\x07slip')", "LabError"),
+        ("RuntimeError('depth')", "LabError"),
+        ("OSError(28, 'No space left on device', '/there')", "No space left on device: /there"),
+    ],
+)
+def test_whatever_goes_wrong_is_3_and_never_1(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str, told: str
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    own.write_text(BROKEN.replace("{error}", error))
+    result = call("run", own, "--output", tmp_path / "out")
+    assert result.exit_code == 3, result.output
+    assert told in result.output
+    assert "Traceback" not in result.output
+    assert "\x07" not in result.output
+    traces = list(tmp_path.glob("dcbm-lab-traceback-*.txt"))
+    assert len(traces) == (told == "LabError")
+    for trace in traces:
+        assert "in broken" in trace.read_text()
+        assert str(trace) in result.stderr
+
+
+def test_debug_shows_the_traceback_and_keeps_the_status(own: Path, tmp_path: Path) -> None:
+    for words in (("report", tmp_path / "none"), ("run", own, "--output", own.parent)):
+        result = call("--debug", *words)
+        assert result.exit_code == 3
+        assert "Traceback" in result.stderr
+
+
+def test_a_disk_that_is_full_at_the_end_is_3(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_record: Record, _folder: Path) -> Path:
+        raise OSError(28, "No space left on device", "record.json")
+
+    monkeypatch.setattr(Record, "write", full)
+    result = call("run", own, "--output", tmp_path / "out")
+    assert result.exit_code == 3
+    assert "error: HostError" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        ("dmatest", "engine_counts=[17]"),
+        ("dmatest", "engine_counts=[0]"),
+        ("dmatest", "engine_counts=[4,4]"),
+        ("move-pages", "folio_kib=[64,64]"),
+    ],
+)
+def test_parameters_that_give_no_machine_or_one_twice_are_wrong_usage(
+    own: Path, tmp_path: Path, name: str, setting: str
+) -> None:
+    result = call("run", name, "--output", tmp_path / "out", "--set", setting)
+    assert result.exit_code == 2, result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_record_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "record.json").write_bytes(b"\xff\xfe{}")
+    result = call("report", tmp_path)
+    assert result.exit_code == 3
+    assert "UTF-8" in result.stderr
+
+
+def test_an_engine_behind_the_amd_iommu_is_refused_before_any_build(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prepare(_modes: object, _progress: object) -> ScriptedBench:
+        raise BuildError("nothing", "a build although nothing can boot")
+
+    monkeypatch.setattr(sys.modules["lab.bench"], "prepare", prepare)
+    for name in ("compaction", "move-pages", "dmatest"):
+        result = call("run", name, "--output", tmp_path / name, "--set", "topology.iommu=amd")
+        assert result.exit_code == 3
+        assert "topology.iommu = amd" in result.stdout
+        assert "although" not in result.stdout
+
+
+def test_a_lab_without_its_checkout_says_how_to_install_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert_checkout()
+    with pytest.raises(HostError, match="--editable"):
+        assert_checkout(tmp_path)
+    monkeypatch.setattr(cli, "assert_checkout", lambda: assert_checkout(tmp_path))
+    result = call("list")
+    assert result.exit_code == 3
+    assert "no qemu-devices, kernel-config, images" in result.stderr
+    assert call("--version").exit_code == 0

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
 import pytest
 from replay import RUNS, ZERO, Change, recorded_mode, replay
 
-from lab.config import LabFile
+from lab.config import Engine, LabFile
 from lab.errors import PremiseError
 from lab.experiments import compaction
 from lab.experiments.base import Findings, Session
@@ -107,7 +108,7 @@ def dcbm_says(file: str, value: str) -> Change:
 
 def test_offload_that_silently_stays_off_fails() -> None:
     mode = judge("dma", change=dcbm_says("folios_migrated", "0\n"), counted=[ZERO, ZERO])
-    assert failed(mode) == ["offloaded", "descriptors", "bytes", "interrupts"]
+    assert failed(mode) == ["offloaded", "descriptors", "bytes", "interrupts", "channels"]
 
 
 def test_offload_that_reads_back_as_off_is_no_run() -> None:
@@ -148,3 +149,18 @@ def test_fragmenter_that_dies_is_no_run() -> None:
 
     with pytest.raises(PremiseError, match="fragment"):
         judge("dma", change=dead)
+
+
+@pytest.mark.parametrize("used", [2, 3])
+def test_offload_over_other_channels_than_asked_for_fails(
+    monkeypatch: pytest.MonkeyPatch, used: int
+) -> None:
+    monkeypatch.setattr("lab.machine.guest.check_engines", lambda *_, **__: None)
+    plan = dataclasses.replace(PLANS["dma"], machine=LabFile(engine=Engine(count=4)))
+    guest = replay("compaction-dma", plan, engines=used)
+    session = Session(guest=guest, mode=plan, parameters=PARAMETERS, findings=Findings())
+    compaction.run(session)
+    mode = session.findings.to_mode("dma", session.findings.verdict())
+    assert failed(mode) == ["channels"]
+    (check,) = [check for check in mode.checks if not check.held]
+    assert (check.awaited, check.seen) == ("1 engines busy", f"{used} engines busy")

@@ -109,3 +109,29 @@ def test_counters_are_numbers() -> None:
     tree.files[f"{V6}/folios_migrated"] = "many\n"
     with pytest.raises(PremiseError, match="a number"):
         dcbm.counters()
+
+
+REASONS = SWITCHES | COUNTERS | {"reason_mask": "all\n"}
+
+
+class Naming(Tree):
+    """Shows reasons as the kernel does: in its order, a mask as names."""
+
+    def write(self, path: str, text: str) -> None:
+        shown = {"demotion,compaction": "compaction,demotion", "0x5": "compaction,demotion"}
+        super().write(path, {**shown, "0": "none", "0x3ff": "all"}.get(text, text))
+
+
+@pytest.mark.parametrize("text", ["all", "none", "demotion,compaction", "0x5", "0", "0x3ff"])
+def test_reasons_read_back_in_the_kernels_words(text: str) -> None:
+    dcbm = Dcbm(Naming(V6, REASONS))
+    dcbm.enable(reasons=text)
+    assert dcbm.offloading
+
+
+@pytest.mark.parametrize("text", ["none", "compaction", "compaction,demotion", "0x5", "0"])
+def test_reasons_that_silently_stay_are_a_failed_premise(text: str) -> None:
+    dcbm = Dcbm(Tree(V6, REASONS, deaf="reason_mask"))
+    with pytest.raises(PremiseError, match="reason_mask to read"):
+        dcbm.enable(reasons=text)
+    assert not dcbm.offloading

@@ -12,7 +12,7 @@ from rich.console import Console
 from lab.report import Format, render
 from lab.report.console import plain_text, print_record
 from lab.report.figures import tables
-from lab.results import Mode, Outcome, Record
+from lab.results import Check, KernelReport, Mode, Outcome, Record
 
 JUNIT_ELEMENT = {
     Outcome.PASS: None,
@@ -185,3 +185,52 @@ def test_what_kept_every_mode_from_running_is_said_once() -> None:
     text = plain_text(record(*modes, error=told))
     assert text.count("a compiler's complaint") == 1
     assert text.count("ERROR") == 4
+
+
+def warned_mode() -> Mode:
+    told = [
+        KernelReport(
+            kind="warning", title="WARNING: mm/x.c:3\x1b[2J", time_s=1.5, excerpt="<WHOLE>"
+        ),
+        KernelReport(kind="oops", title="Oops: there", fatal=True, excerpt="oops"),
+    ]
+    whole = compaction_mode("dma")
+    return whole.model_copy(update={"kernel_reports": told, "notes": ["it never struck"]})
+
+
+@pytest.mark.parametrize("form", [Format.TABLE, Format.HTML, Format.JUNIT, Format.KTAP])
+def test_kernel_warnings_and_notes_are_seen_on_a_pass(form: Format) -> None:
+    text = render(record(warned_mode(), compaction_mode("quiet")), form)
+    assert "dma: kernel warnings: 1" in text
+    assert "at 1.500000 s: WARNING: mm/x.c:3\ufffd[2J" in text
+    assert "dma: note: it never struck" in text
+    assert "Oops: there" not in text
+    assert "quiet: kernel" not in text
+    if form is not Format.TABLE and form is not Format.KTAP:
+        assert "&lt;WHOLE&gt;" in text
+    if form is not Format.JUNIT:
+        assert "kernel warnings: 1, notes: 1" in text
+    silent = render(record(compaction_mode()), form)
+    assert "note:" not in silent
+    assert "dma: kernel warnings" not in silent
+
+
+def test_a_terminal_shows_warnings_too() -> None:
+    stream = io.StringIO()
+    print_record(record(warned_mode()), Console(file=stream, force_terminal=True, width=250))
+    assert "dma: kernel warnings: 1" in stream.getvalue()
+    assert "dma: note: it never struck" in stream.getvalue()
+
+
+@pytest.mark.parametrize("form", [item for item in Format if item is not Format.JSON])
+def test_no_part_of_a_record_can_steer_a_terminal(form: Format) -> None:
+    evil = "x\x1b[2J\x9b1m\x07y"
+    check = Check(name=evil, held=False, awaited=evil, seen=evil)
+    modes = [
+        Mode(name=evil, outcome=Outcome.FAIL, checks=[check], notes=[evil]),
+        Mode(name=evil, outcome=Outcome.CRASH, error=evil, excerpt=evil),
+    ]
+    whole = record(*modes, error=evil, experiment=evil).model_copy(update={"clock": evil})
+    text = render(whole, form)
+    assert not set(text) & {"\x1b", "\x9b", "\x07"}
+    assert "\ufffd[2J" in text

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from records import KERNEL
 
-from lab.config import LabFile
+from lab.config import Engine, LabFile
 from lab.errors import (
     BuildError,
     ConfigError,
@@ -27,10 +27,12 @@ from lab.errors import (
     PremiseError,
 )
 from lab.experiments.base import Experiment, Fault, ModePlan, Parameters, Session
+from lab.machine.health import Kind, Report
 from lab.progress import SilentProgress
-from lab.results import Check, Outcome, Record
-from lab.run import RunOptions, run_experiment
+from lab.results import Check, DeviceCounters, KernelIdentity, Outcome, Record
+from lab.run import run_experiment
 from lab.run_folder import RunFolder
+from lab.run_mode import RunOptions
 
 
 class ScriptedGuest:
@@ -39,15 +41,17 @@ class ScriptedGuest:
     def __init__(self) -> None:
         self.aborted = threading.Event()
         self.injected: list[tuple[str, str, dict[str, object]]] = []
+        self.told: list[Report] = []
+        self.hits = 1
 
     def abort(self) -> None:
         self.aborted.set()
 
-    def reports(self) -> list[str]:
-        return []
+    def reports(self) -> list[Report]:
+        return self.told
 
     def faults(self) -> list[dict[str, Any]]:
-        return [{"id": 1, "hits": 1}]
+        return [{"id": 1, "device": "dma0", "kind": "flip-byte", "hits": self.hits}]
 
     def inject_fault(self, device: str, kind: str, **arguments: object) -> int:
         self.injected.append((device, kind, arguments))
@@ -60,6 +64,9 @@ class ScriptedBench:
         self.qemu_version = "10.0.13"
         self.accelerator = "tcg"
         self.guests: dict[str, ScriptedGuest] = {}
+
+    def kernel_of(self, mode: ModePlan) -> KernelIdentity:
+        return KERNEL.model_copy(update={"series": "c" * 64 if mode.patched else None})
 
     @contextmanager
     def boot(self, mode: ModePlan, folder: Path, on_start: Callable[[Any], None]) -> Iterator[Any]:
@@ -246,7 +253,8 @@ def test_faults_are_injected_and_their_hits_recorded(tmp_path: Path) -> None:
     fault = Fault("dma0", "flip-byte", {"nth": 100})
     record = carry_out(experiment(run), tmp_path, RunOptions(faults=(fault,)), bench)
     assert bench.guests["one"].injected == [("dma0", "flip-byte", {"nth": 100})]
-    assert record.modes[0].details["faults"] == [{"id": 1, "hits": 1}]
+    assert record.modes[0].details["faults"][0]["hits"] == 1
+    assert record.modes[0].notes == []
     assert record.parameters["faults"] == [{"device": "dma0", "kind": "flip-byte", "nth": 100}]
 
 
@@ -296,3 +304,101 @@ def test_an_interrupt_ends_every_guest_and_leaves_no_record(tmp_path: Path) -> N
     assert set(bench.guests) == {"one", "two"}
     assert all(guest.aborted.is_set() for guest in bench.guests.values())
     assert not (tmp_path / "record.json").exists()
+
+
+WARNING = Report(Kind.WARNING, "WARNING: mm/x.c:3 at f", 1.25, "the whole warning", 9)
+
+
+def telling(**values: Any) -> ScriptedBench:
+    """A bench whose guests say this once they are gone: the runner has to look then."""
+
+    class Bench(ScriptedBench):
+        @contextmanager
+        def boot(
+            self, mode: ModePlan, folder: Path, on_start: Callable[[Any], None]
+        ) -> Iterator[Any]:
+            with super().boot(mode, folder, on_start) as guest:
+                try:
+                    yield guest
+                finally:
+                    for name, value in values.items():
+                        setattr(guest, name, value)
+
+    return Bench()
+
+
+@pytest.mark.parametrize("run", [passing, raising(GuestTimeout("a", "s"))])
+def test_what_the_kernel_reports_until_its_end_is_in_the_record(
+    run: Callable[[Session[Any, Any]], None], tmp_path: Path
+) -> None:
+    record = carry_out(experiment(run), tmp_path, bench=telling(told=[WARNING]))
+    (report,) = record.modes[0].kernel_reports
+    assert (report.kind, report.title, report.time_s) == ("warning", WARNING.title, 1.25)
+    assert report.excerpt == "the whole warning"
+    assert not report.fatal
+    assert record.modes[0].details["kernel_reports"] == [str(WARNING)]
+
+
+@pytest.mark.parametrize(
+    ("patched", "descriptors", "hits", "noted"),
+    [
+        (True, 5, 0, True),
+        (True, 0, 0, True),
+        (False, 5, 0, True),
+        (False, 0, 0, False),
+        (True, 5, 1, False),
+    ],
+)
+def test_a_fault_that_never_strikes_is_noted_but_for_idle_baselines(
+    tmp_path: Path, patched: bool, descriptors: int, hits: int, noted: bool
+) -> None:
+    def run(session: Session[Any, Any]) -> None:
+        session.inject_faults()
+        session.guest.hits = hits  # type: ignore[attr-defined]
+        session.findings.device = DeviceCounters(
+            descriptors=descriptors, bytes=0, interrupts=0, errors=0
+        )
+        passing(session)
+
+    what = Experiment(
+        "scripted", "", Parameters, lambda lab, _p: [ModePlan("one", "", patched, lab)], run
+    )
+    record = carry_out(what, tmp_path, RunOptions(faults=(Fault("dma0", "flip-byte"),)))
+    assert record.outcome is Outcome.PASS
+    assert [("flip-byte in dma0 never struck" in note) for note in record.modes[0].notes] == (
+        [True] if noted else []
+    )
+
+
+def test_each_mode_says_on_what_it_ran(tmp_path: Path) -> None:
+    def plan(lab: LabFile, _parameters: Parameters) -> list[ModePlan]:
+        many = lab.model_copy(update={"engine": Engine(count=16)})
+        return [ModePlan("few", "", False, lab), ModePlan("many", "", True, many)]
+
+    what = Experiment("scripted", "", Parameters, plan, passing)
+    few, many = carry_out(what, tmp_path).modes
+    assert few.machine is not None
+    assert many.machine is not None
+    assert (few.machine["engine"]["count"], many.machine["engine"]["count"]) == (1, 16)
+    assert few.machine["clock"] == "virtual"
+    assert few.kernel is not None
+    assert many.kernel is not None
+    assert few.kernel.series is None
+    assert many.kernel.series is not None
+
+
+def test_modes_that_would_share_a_folder_are_refused(tmp_path: Path) -> None:
+    bench = ScriptedBench()
+    for names in (("one", "one"), ("a b", "a_b")):
+        record = carry_out(experiment(passing, names), tmp_path, bench=bench)
+        assert record.outcome is Outcome.ERROR
+        assert "a folder each" in (record.error or "")
+    assert bench.guests == {}
+
+
+def test_a_host_that_refuses_a_file_is_no_fault_of_the_experiment(tmp_path: Path) -> None:
+    full = OSError(28, "No space left on device", "/there")
+    record = carry_out(experiment(raising(full)), tmp_path)
+    assert record.outcome is Outcome.ERROR
+    assert "No space left on device: /there" in (record.modes[0].error or "")
+    assert "correct the experiment" not in (record.modes[0].error or "")

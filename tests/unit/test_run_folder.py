@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from lab.errors import ConfigError
-from lab.run_folder import RunFolder, default_folder
+from lab.run_folder import RunFolder, default_folder, mode_folder_name
 
 STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -87,5 +89,26 @@ def test_default_folders_never_collide(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     first = default_folder("compaction", STARTED)
     assert first == Path("runs/compaction-20260102T030405Z")
-    first.mkdir(parents=True)
+    assert first.is_dir()
     assert default_folder("compaction", STARTED) == Path("runs/compaction-20260102T030405Z-2")
+
+
+def test_runs_that_start_in_one_second_get_a_folder_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    together = threading.Barrier(8, timeout=10)
+
+    def start(_number: int) -> Path:
+        together.wait()
+        return default_folder("compaction", STARTED)
+
+    with ThreadPoolExecutor(8) as pool:
+        folders = list(pool.map(start, range(8)))
+    assert len(set(folders)) == 8
+
+
+@pytest.mark.parametrize("name", ["", ".", ".."])
+def test_a_mode_that_can_name_no_folder_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="letter or digit"):
+        mode_folder_name(name)

@@ -11,8 +11,13 @@
 #include "hw/dma/amd_dma_channel.h"
 #include "trace.h"
 
-/* The main loop gets its turn at least once in so many bytes */
-#define AMD_DMA_SLICE_SIZE  (1 * MiB)
+/*
+ * The main loop gets its turn at least once in so many bytes of RAM.  Bytes
+ * that a device has to answer for cost more: there is a call for each few of
+ * them.
+ */
+#define AMD_DMA_SLICE_COST      (1 * MiB)
+#define AMD_DMA_MMIO_BYTE_COST  64
 
 AMDDMAStatus amd_dma_status_of_read(MemTxResult result)
 {
@@ -82,6 +87,29 @@ static void amd_dma_channel_flip(AMDDMAChannel *ch, uint32_t size)
 }
 
 /*
+ * Is this RAM?  The page of an address that an IOMMU translates isn't taken
+ * for RAM, whatever is behind it: looking there would count as an access.
+ */
+static bool amd_dma_channel_is_ram(const AMDDMAChannel *ch, uint64_t address)
+{
+    MemoryRegionSection section = memory_region_find(ch->as->root, address, 1);
+    bool ram = section.mr && memory_region_is_ram(section.mr);
+
+    memory_region_unref(section.mr);
+    return ram;
+}
+
+static uint32_t amd_dma_channel_piece_cost(const AMDDMAChannel *ch,
+                                           uint32_t size)
+{
+    if (amd_dma_channel_is_ram(ch, amd_dma_channel_source(ch)) &&
+        amd_dma_channel_is_ram(ch, amd_dma_channel_destination(ch))) {
+        return size;
+    }
+    return size * AMD_DMA_MMIO_BYTE_COST;
+}
+
+/*
  * Copy the next slice.
  *
  * A write can have any side effect, a reset or an unplug of this very device
@@ -91,14 +119,15 @@ static void amd_dma_channel_flip(AMDDMAChannel *ch, uint32_t size)
  */
 static AMDDMAStatus amd_dma_channel_copy_slice(AMDDMAChannel *ch)
 {
-    uint32_t slice_end = MIN(amd_dma_channel_size(ch),
-                             (uint64_t)ch->copied + AMD_DMA_SLICE_SIZE);
     uint32_t generation = ch->generation;
+    uint32_t cost = 0;
 
-    while (ch->copied < slice_end) {
+    while (ch->copied < amd_dma_channel_size(ch) &&
+           cost < AMD_DMA_SLICE_COST) {
         uint32_t size = amd_dma_channel_piece_size(ch);
         MemTxResult result;
 
+        cost += amd_dma_channel_piece_cost(ch, size);
         result = dma_memory_read(ch->as, amd_dma_channel_source(ch),
                                  ch->piece, size, MEMTXATTRS_UNSPECIFIED);
         if (result != MEMTX_OK || generation != ch->generation) {
@@ -125,12 +154,14 @@ static void amd_dma_channel_retire(AMDDMAChannel *ch, AMDDMAStatus status)
     ch->ops->retire(ch->opaque, status, &effects);
 }
 
-static void amd_dma_channel_step(AMDDMAChannel *ch)
+static void amd_dma_channel_step(void *opaque)
 {
+    AMDDMAChannel *ch = opaque;
     uint32_t generation = ch->generation;
     AMDDMAStatus status;
 
-    if (ch->effects.late_data_ns && !ch->retired) {
+    /* A copy that fails has no data that could be late */
+    if (ch->effects.late_data_ns && !ch->effects.code && !ch->retired) {
         ch->retired = true;
         amd_dma_channel_retire(ch, AMD_DMA_DONE);
         if (generation == ch->generation) {
@@ -160,22 +191,24 @@ static void amd_dma_channel_step(AMDDMAChannel *ch)
     }
 }
 
-static void amd_dma_channel_timer(void *opaque)
+void amd_dma_run_guarded(DeviceState *dev, void (*act)(void *opaque),
+                         void *opaque)
 {
-    AMDDMAChannel *ch = opaque;
-    DeviceState *dev = ch->dev;
     MemReentrancyGuard *guard = &dev->mem_reentrancy_guard;
     bool was_engaged = guard->engaged_in_io;
 
-    /*
-     * The guest chooses where the engine writes to.  Keep it off our own
-     * registers, and keep the device alive when it is unplugged by the copy.
-     */
     object_ref(OBJECT(dev));
     guard->engaged_in_io = true;
-    amd_dma_channel_step(ch);
+    act(opaque);
     guard->engaged_in_io = was_engaged;
     object_unref(OBJECT(dev));
+}
+
+static void amd_dma_channel_timer(void *opaque)
+{
+    AMDDMAChannel *ch = opaque;
+
+    amd_dma_run_guarded(ch->dev, amd_dma_channel_step, ch);
 }
 
 static void amd_dma_channel_begin(AMDDMAChannel *ch, int64_t done_ns)
@@ -203,9 +236,9 @@ void amd_dma_channel_start(AMDDMAChannel *ch, const AMDDMACopy *copy)
                                amd_dma_transfer_ns(copy->size,
                                                    ch->timing->bandwidth));
     if (ch->timing->fabric) {
-        ch->fabric_until_ns = amd_dma_fabric_reserve(ch->timing->fabric,
-                                                     now_ns, copy->size);
-        done_ns = MAX(done_ns, ch->fabric_until_ns);
+        done_ns = MAX(done_ns,
+                      amd_dma_fabric_reserve(ch->timing->fabric, &ch->turn,
+                                             now_ns, copy->size));
     }
     trace_amd_dma_channel_start(ch->faults->name, copy->source,
                                 copy->destination, copy->size, done_ns);
@@ -231,6 +264,7 @@ void amd_dma_channel_abort(AMDDMAChannel *ch)
     ch->generation++;
     ch->busy = false;
     timer_del(ch->timer);
+    amd_dma_fabric_release(&ch->turn);
 }
 
 void amd_dma_channel_release(AMDDMAChannel *ch, uint32_t id)
@@ -254,11 +288,17 @@ void amd_dma_channel_init(AMDDMAChannel *ch, DeviceState *dev,
     ch->ops = ops;
     ch->opaque = opaque;
     ch->timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, amd_dma_channel_timer, ch);
+    if (timing->fabric) {
+        amd_dma_fabric_join(timing->fabric, &ch->turn);
+    }
 }
 
 void amd_dma_channel_destroy(AMDDMAChannel *ch)
 {
     amd_dma_channel_abort(ch);
+    if (ch->timing->fabric) {
+        amd_dma_fabric_leave(&ch->turn);
+    }
     timer_free(ch->timer);
     ch->timer = NULL;
 }
@@ -270,9 +310,6 @@ static int amd_dma_channel_post_load(void *opaque, int version_id)
     /* The stream is not to be trusted more than the guest */
     if (ch->copied > amd_dma_channel_size(ch)) {
         return -EINVAL;
-    }
-    if (ch->timing->fabric) {
-        amd_dma_fabric_restore(ch->timing->fabric, ch->fabric_until_ns);
     }
     return 0;
 }
@@ -300,7 +337,7 @@ const VMStateDescription vmstate_amd_dma_channel = {
         VMSTATE_STRUCT(copy, AMDDMAChannel, 1, vmstate_amd_dma_copy,
                        AMDDMACopy),
         VMSTATE_UINT32(copied, AMDDMAChannel),
-        VMSTATE_INT64(fabric_until_ns, AMDDMAChannel),
+        VMSTATE_INT64(turn.until_ns, AMDDMAChannel),
         VMSTATE_STRUCT(effects, AMDDMAChannel, 1,
                        vmstate_amd_dma_fault_effects, AMDDMAFaultEffects),
         VMSTATE_TIMER_PTR(timer, AMDDMAChannel),

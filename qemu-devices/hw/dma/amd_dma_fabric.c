@@ -33,22 +33,36 @@ int64_t amd_dma_transfer_ns(uint32_t size, uint64_t bandwidth)
     return scaled / bandwidth + !!(scaled % bandwidth);
 }
 
-int64_t amd_dma_fabric_reserve(AMDDMAFabric *fabric, int64_t now_ns,
-                               uint32_t size)
+void amd_dma_fabric_join(AMDDMAFabric *fabric, AMDDMAFabricTurn *turn)
 {
-    int64_t start_ns = MAX(now_ns, fabric->busy_until_ns);
-    int64_t end_ns = amd_dma_time_add(start_ns,
-                                      amd_dma_transfer_ns(size,
-                                                          fabric->bandwidth));
-
-    fabric->busy_until_ns = end_ns;
-    trace_amd_dma_fabric_reserve(size, start_ns, end_ns);
-    return end_ns;
+    turn->until_ns = 0;
+    QLIST_INSERT_HEAD(&fabric->turns, turn, next);
 }
 
-void amd_dma_fabric_restore(AMDDMAFabric *fabric, int64_t busy_until_ns)
+void amd_dma_fabric_leave(AMDDMAFabricTurn *turn)
 {
-    fabric->busy_until_ns = MAX(fabric->busy_until_ns, busy_until_ns);
+    QLIST_REMOVE(turn, next);
+}
+
+int64_t amd_dma_fabric_reserve(AMDDMAFabric *fabric, AMDDMAFabricTurn *turn,
+                               int64_t now_ns, uint32_t size)
+{
+    int64_t start_ns = now_ns;
+    AMDDMAFabricTurn *other;
+
+    QLIST_FOREACH(other, &fabric->turns, next) {
+        start_ns = MAX(start_ns, other->until_ns);
+    }
+    turn->until_ns = amd_dma_time_add(start_ns,
+                                      amd_dma_transfer_ns(size,
+                                                          fabric->bandwidth));
+    trace_amd_dma_fabric_reserve(size, start_ns, turn->until_ns);
+    return turn->until_ns;
+}
+
+void amd_dma_fabric_release(AMDDMAFabricTurn *turn)
+{
+    turn->until_ns = 0;
 }
 
 static void amd_dma_fabric_get_bandwidth(Object *obj, Visitor *v,

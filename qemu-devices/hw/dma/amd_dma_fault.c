@@ -14,6 +14,7 @@
 #include "hw/dma/amd_dma_fabric.h"
 #include "hw/dma/amd_dma_fault.h"
 #include "hw/qdev-core.h"
+#include "system/runstate.h"
 #include "trace.h"
 
 /*
@@ -127,7 +128,7 @@ static void amd_dma_fault_apply(const AMDDMAFault *fault, uint32_t size,
             MAX(1, options->u.interrupt_before_data.delay_ns);
         break;
     case AMD_DMA_FAULT_KIND_LOST_INTERRUPT:
-        effects->lose_interrupt = true;
+        effects->message_lost_by = fault->id;
         break;
     case AMD_DMA_FAULT_KIND_SPURIOUS_INTERRUPT:
         effects->spurious_ns = MAX(1, options->u.spurious_interrupt.delay_ns);
@@ -144,10 +145,15 @@ static void amd_dma_fault_apply(const AMDDMAFault *fault, uint32_t size,
     }
 }
 
+/*
+ * A copy takes one fault of each kind.  Two of a kind would hide each other;
+ * the later one waits for the next copy instead.
+ */
 void amd_dma_faults_match(AMDDMAFaultSet *set, uint64_t source,
                           uint64_t destination, uint32_t size,
                           AMDDMAFaultEffects *effects)
 {
+    bool taken[AMD_DMA_FAULT_KIND__MAX] = { };
     AMDDMAFault *fault;
 
     *effects = (AMDDMAFaultEffects) { };
@@ -156,9 +162,13 @@ void amd_dma_faults_match(AMDDMAFaultSet *set, uint64_t source,
             !amd_dma_fault_selects(fault, source, destination, size)) {
             continue;
         }
+        if (fault->seen + 1 >= fault->nth && taken[fault->options->kind]) {
+            continue;
+        }
         fault->seen++;
         if (fault->seen >= fault->nth) {
             fault->hits++;
+            taken[fault->options->kind] = true;
             amd_dma_fault_apply(fault, size, effects);
             trace_amd_dma_fault_hit(set->name, fault->id,
                 AmdDmaFaultKind_str(fault->options->kind), fault->hits,
@@ -254,6 +264,12 @@ AmdDmaFaultId *qmp_amd_dma_inject_fault(AmdDmaFaultOptions *options,
     AmdDmaFaultId *id;
 
     if (!set || !amd_dma_fault_check(set, options, errp)) {
+        return NULL;
+    }
+    if (runstate_check(RUN_STATE_INMIGRATE)) {
+        /* Its number could be that of a fault which comes with the stream */
+        error_setg(errp, "Device '%s' takes faults after the migration",
+                   options->device);
         return NULL;
     }
     if (amd_dma_faults_number(set) >= AMD_DMA_FAULTS_MAX) {
@@ -355,7 +371,7 @@ const VMStateDescription vmstate_amd_dma_fault_effects = {
         VMSTATE_INT64(delay_ns, AMDDMAFaultEffects),
         VMSTATE_UINT32(stalled_by, AMDDMAFaultEffects),
         VMSTATE_INT64(late_data_ns, AMDDMAFaultEffects),
-        VMSTATE_BOOL(lose_interrupt, AMDDMAFaultEffects),
+        VMSTATE_UINT32(message_lost_by, AMDDMAFaultEffects),
         VMSTATE_INT64(spurious_ns, AMDDMAFaultEffects),
         VMSTATE_INT64(duplicate_ns, AMDDMAFaultEffects),
         VMSTATE_UINT32(removed_by, AMDDMAFaultEffects),

@@ -30,6 +30,8 @@ struct AMDPTDMAState {
     bool msix;
     /* a message waits in the function for its vector to be unmasked */
     bool message_held;
+    /* over the MSI-X BAR when a fault has taken the function away */
+    MemoryRegion no_msix;
 };
 
 static bool amd_ptdma_pci_vector_masked(PCIDevice *pdev)
@@ -91,6 +93,43 @@ static void amd_ptdma_pci_msix_release(PCIDevice *pdev, unsigned int vector)
 {
 }
 
+static uint64_t amd_ptdma_pci_nobody_read(void *opaque, hwaddr offset,
+                                          unsigned int size)
+{
+    return UINT64_MAX;
+}
+
+static void amd_ptdma_pci_nobody_write(void *opaque, hwaddr offset,
+                                       uint64_t value, unsigned int size)
+{
+}
+
+static const MemoryRegionOps amd_ptdma_pci_nobody_ops = {
+    .read = amd_ptdma_pci_nobody_read,
+    .write = amd_ptdma_pci_nobody_write,
+    .endianness = DEVICE_LITTLE_ENDIAN,
+    .valid = {
+        .min_access_size = 1,
+        .max_access_size = 8,
+    },
+    .impl = {
+        .min_access_size = 1,
+        .max_access_size = 8,
+    },
+};
+
+static void amd_ptdma_pci_set_present(void *opaque, bool present)
+{
+    AMDPTDMAState *s = opaque;
+
+    if (s->msix) {
+        memory_region_set_enabled(&s->no_msix, !present);
+    }
+    if (present) {
+        pci_device_reset(PCI_DEVICE(s));
+    }
+}
+
 static uint32_t amd_ptdma_pci_config_read(PCIDevice *pdev, uint32_t address,
                                           int len)
 {
@@ -127,9 +166,25 @@ static bool amd_ptdma_pci_msix_init(AMDPTDMAState *s, Error **errp)
         return false;
     }
     msix_vector_use(pdev, AMD_PTDMA_VECTOR);
-    return msix_set_vector_notifiers(pdev, amd_ptdma_pci_msix_use,
-                                     amd_ptdma_pci_msix_release, NULL) == 0;
+    if (msix_set_vector_notifiers(pdev, amd_ptdma_pci_msix_use,
+                                  amd_ptdma_pci_msix_release, NULL) < 0) {
+        error_setg(errp, "MSI-X vector can't be watched");
+        msix_uninit_exclusive_bar(pdev);
+        return false;
+    }
+    memory_region_init_io(&s->no_msix, OBJECT(s), &amd_ptdma_pci_nobody_ops,
+                          s, "amd-ptdma-no-msix",
+                          memory_region_size(&pdev->msix_exclusive_bar));
+    memory_region_set_enabled(&s->no_msix, false);
+    memory_region_add_subregion_overlap(&pdev->msix_exclusive_bar, 0,
+                                        &s->no_msix, 1);
+    return true;
 }
+
+static const AMDPTDMACoreOps amd_ptdma_pci_core_ops = {
+    .notify = amd_ptdma_pci_notify,
+    .set_present = amd_ptdma_pci_set_present,
+};
 
 static void amd_ptdma_pci_realize(PCIDevice *pdev, Error **errp)
 {
@@ -147,12 +202,14 @@ static void amd_ptdma_pci_realize(PCIDevice *pdev, Error **errp)
     if (msi_init(pdev, 0, 1, true, true, errp) < 0) {
         goto err_pcie;
     }
+    /* State, not configuration that has to be the same at both ends */
+    pci_set_long(pdev->cmask + pdev->msi_cap + PCI_MSI_PENDING_64, 0);
     if (!amd_ptdma_pci_msix_init(s, errp)) {
         goto err_msi;
     }
 
     amd_ptdma_core_init(&s->core, DEVICE(pdev), pci_get_address_space(pdev),
-                        amd_ptdma_pci_notify, s);
+                        &amd_ptdma_pci_core_ops, s);
     pci_register_bar(pdev, AMD_PTDMA_REGS_BAR, PCI_BASE_ADDRESS_SPACE_MEMORY,
                      &s->core.regs);
     return;
@@ -169,6 +226,7 @@ static void amd_ptdma_pci_exit(PCIDevice *pdev)
 
     amd_ptdma_core_destroy(&s->core);
     if (s->msix) {
+        memory_region_del_subregion(&pdev->msix_exclusive_bar, &s->no_msix);
         msix_unset_vector_notifiers(pdev);
         msix_uninit_exclusive_bar(pdev);
     }

@@ -9,7 +9,7 @@
 #include "qemu/osdep.h"
 #include "qemu/log.h"
 #include "qemu/main-loop.h"
-#include "block/aio.h"
+#include "qemu/units.h"
 #include "qapi/error.h"
 #include "chardev/char-fe.h"
 #include "hw/core/cpu.h"
@@ -18,6 +18,7 @@
 #include "hw/qdev-properties-system.h"
 #include "hw/registerfields.h"
 #include "migration/vmstate.h"
+#include "system/cpus.h"
 #include "system/runstate.h"
 #include "trace.h"
 
@@ -28,6 +29,8 @@ OBJECT_DECLARE_SIMPLE_TYPE(LabMailboxState, LAB_MAILBOX)
 #define LAB_MAILBOX_REGS_SIZE       4096
 #define LAB_MAILBOX_ID_VALUE        0x4c41424d
 #define LAB_MAILBOX_LINE_SIZE       4096
+/* a migration stream that asks for more is broken */
+#define LAB_MAILBOX_MESSAGE_MAX     (1 * MiB)
 
 REG32(ID, 0x00)
 REG32(TX, 0x04)
@@ -48,6 +51,11 @@ struct LabMailboxState {
 
     uint32_t line_size;
     uint8_t line[LAB_MAILBOX_LINE_SIZE];
+
+    /* the guest has asked for a pause that has not begun */
+    bool pause_pending;
+    QEMUBH *pause_bh;
+    VMChangeStateEntry *state_change;
 };
 
 static void lab_mailbox_flush(LabMailboxState *s)
@@ -69,11 +77,30 @@ static void lab_mailbox_transmit(LabMailboxState *s, uint8_t byte)
 
 static void lab_mailbox_pause_bh(void *opaque)
 {
-    vm_stop(RUN_STATE_PAUSED);
+    LabMailboxState *s = opaque;
+
+    if (runstate_is_running()) {
+        s->pause_pending = false;
+        vm_stop(RUN_STATE_PAUSED);
+    } else if (runstate_check(RUN_STATE_PAUSED)) {
+        /* Somebody else was faster, and the host can answer now */
+        s->pause_pending = false;
+    }
+    /* Stopped for another reason, for a migration say: pause afterwards */
+}
+
+static void lab_mailbox_state_change(void *opaque, bool running,
+                                     RunState state)
+{
+    LabMailboxState *s = opaque;
+
+    if (running && s->pause_pending) {
+        qemu_bh_schedule(s->pause_bh);
+    }
 }
 
 /*
- * Stop at this instruction.
+ * Stop here.
  *
  * vm_stop() from a vCPU's thread stops that vCPU alone and leaves the rest to
  * the main loop.  Until that has its turn, a second vCPU of a round-robin
@@ -88,13 +115,20 @@ static void lab_mailbox_pause(LabMailboxState *s)
 
     lab_mailbox_flush(s);
     trace_lab_mailbox_pause();
-    aio_bh_schedule_oneshot(qemu_get_aio_context(), lab_mailbox_pause_bh,
-                            NULL);
+    s->pause_pending = true;
+    qemu_bh_schedule(s->pause_bh);
     if (qemu_in_vcpu_thread()) {
         CPU_FOREACH(cpu) {
             cpu_pause(cpu);
         }
     }
+}
+
+/* 0 also when a load has failed half-way */
+static uint32_t lab_mailbox_unread(const LabMailboxState *s)
+{
+    return s->message && s->message_read < s->message_size ?
+           s->message_size - s->message_read : 0;
 }
 
 static uint64_t lab_mailbox_read(void *opaque, hwaddr offset,
@@ -106,9 +140,9 @@ static uint64_t lab_mailbox_read(void *opaque, hwaddr offset,
     case A_ID:
         return LAB_MAILBOX_ID_VALUE;
     case A_RX_AVAIL:
-        return s->message_size - s->message_read;
+        return lab_mailbox_unread(s);
     case A_RX:
-        if (s->message_read < s->message_size) {
+        if (lab_mailbox_unread(s)) {
             return s->message[s->message_read++];
         }
         return 0;
@@ -165,8 +199,9 @@ static void lab_mailbox_set_message(Object *obj, const char *value,
     LabMailboxState *s = LAB_MAILBOX(obj);
     size_t size = strlen(value);
 
-    if (size > INT32_MAX) {
-        error_setg(errp, "message is longer than %d bytes", INT32_MAX);
+    if (size > LAB_MAILBOX_MESSAGE_MAX) {
+        error_setg(errp, "message has %zu bytes, more than %zu", size,
+                   (size_t)LAB_MAILBOX_MESSAGE_MAX);
         return;
     }
     g_free(s->message);
@@ -187,6 +222,8 @@ static void lab_mailbox_realize(PCIDevice *pdev, Error **errp)
     memory_region_init_io(&s->regs, OBJECT(pdev), &lab_mailbox_ops, s,
                           TYPE_LAB_MAILBOX, LAB_MAILBOX_REGS_SIZE);
     pci_register_bar(pdev, 0, PCI_BASE_ADDRESS_SPACE_MEMORY, &s->regs);
+    s->state_change =
+        qemu_add_vm_change_state_handler(lab_mailbox_state_change, s);
 }
 
 static void lab_mailbox_exit(PCIDevice *pdev)
@@ -194,6 +231,10 @@ static void lab_mailbox_exit(PCIDevice *pdev)
     LabMailboxState *s = LAB_MAILBOX(pdev);
 
     lab_mailbox_flush(s);
+    qemu_del_vm_change_state_handler(s->state_change);
+    s->state_change = NULL;
+    qemu_bh_cancel(s->pause_bh);
+    s->pause_pending = false;
 }
 
 /* The message is the host's: a guest reads it again after a reset */
@@ -203,18 +244,44 @@ static void lab_mailbox_reset_hold(Object *obj, ResetType type)
 
     lab_mailbox_flush(s);
     s->message_read = 0;
+    s->pause_pending = false;
 }
 
-static int lab_mailbox_post_load(void *opaque, int version_id)
+/*
+ * The stream is not to be trusted more than the guest.  A machine may run on
+ * after a load that failed, so these leave nothing bad behind.
+ */
+static bool lab_mailbox_message_fits(void *opaque, int version_id)
 {
     LabMailboxState *s = opaque;
 
-    /* The stream is not to be trusted more than the guest */
-    if (s->line_size >= sizeof(s->line) ||
-        s->message_read > s->message_size) {
-        return -EINVAL;
+    if (s->message_size > LAB_MAILBOX_MESSAGE_MAX) {
+        s->message_size = 0;
+        return false;
     }
-    return 0;
+    return true;
+}
+
+static bool lab_mailbox_read_fits(void *opaque, int version_id)
+{
+    LabMailboxState *s = opaque;
+
+    if (s->message_read > s->message_size) {
+        s->message_read = s->message_size;
+        return false;
+    }
+    return true;
+}
+
+static bool lab_mailbox_line_fits(void *opaque, int version_id)
+{
+    LabMailboxState *s = opaque;
+
+    if (s->line_size >= sizeof(s->line)) {
+        s->line_size = 0;
+        return false;
+    }
+    return true;
 }
 
 static int lab_mailbox_pre_load(void *opaque)
@@ -223,6 +290,8 @@ static int lab_mailbox_pre_load(void *opaque)
 
     g_free(s->message);
     s->message = NULL;
+    s->message_size = 0;
+    s->message_read = 0;
     return 0;
 }
 
@@ -231,15 +300,18 @@ static const VMStateDescription vmstate_lab_mailbox = {
     .version_id = 1,
     .minimum_version_id = 1,
     .pre_load = lab_mailbox_pre_load,
-    .post_load = lab_mailbox_post_load,
     .fields = (const VMStateField[]) {
         VMSTATE_PCI_DEVICE(parent_obj, LabMailboxState),
         VMSTATE_UINT32(message_size, LabMailboxState),
+        VMSTATE_VALIDATE("message size", lab_mailbox_message_fits),
         VMSTATE_VBUFFER_ALLOC_UINT32(message, LabMailboxState, 0, NULL,
                                      message_size),
         VMSTATE_UINT32(message_read, LabMailboxState),
+        VMSTATE_VALIDATE("bytes read", lab_mailbox_read_fits),
         VMSTATE_UINT32(line_size, LabMailboxState),
+        VMSTATE_VALIDATE("line size", lab_mailbox_line_fits),
         VMSTATE_UINT8_ARRAY(line, LabMailboxState, LAB_MAILBOX_LINE_SIZE),
+        VMSTATE_BOOL(pause_pending, LabMailboxState),
         VMSTATE_END_OF_LIST()
     },
 };
@@ -248,9 +320,20 @@ static const Property lab_mailbox_properties[] = {
     DEFINE_PROP_CHR("chardev", LabMailboxState, chr),
 };
 
+/* A vCPU may be on its way to our registers while we are unplugged */
+static void lab_mailbox_instance_init(Object *obj)
+{
+    LabMailboxState *s = LAB_MAILBOX(obj);
+
+    s->pause_bh = qemu_bh_new(lab_mailbox_pause_bh, s);
+}
+
 static void lab_mailbox_instance_finalize(Object *obj)
 {
-    g_free(LAB_MAILBOX(obj)->message);
+    LabMailboxState *s = LAB_MAILBOX(obj);
+
+    qemu_bh_delete(s->pause_bh);
+    g_free(s->message);
 }
 
 static void lab_mailbox_class_init(ObjectClass *klass, void *data)
@@ -282,6 +365,7 @@ static const TypeInfo lab_mailbox_types[] = {
         .name = TYPE_LAB_MAILBOX,
         .parent = TYPE_PCI_DEVICE,
         .instance_size = sizeof(LabMailboxState),
+        .instance_init = lab_mailbox_instance_init,
         .instance_finalize = lab_mailbox_instance_finalize,
         .class_init = lab_mailbox_class_init,
         .interfaces = (InterfaceInfo[]) {

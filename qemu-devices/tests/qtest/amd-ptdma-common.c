@@ -7,6 +7,7 @@
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
 #include "qobject/qdict.h"
+#include "qobject/qlist.h"
 #include "hw/pci/pci_regs.h"
 #include "amd-ptdma.h"
 
@@ -249,6 +250,49 @@ void ptdma_qmp_fails(QTestState *qts, const char *fmt, ...)
     qobject_unref(response);
 }
 
+uint32_t ptdma_inject(PTDMADevice *d, const char *arguments)
+{
+    g_autofree char *command = g_strdup_printf(
+        "{'execute': 'amd-dma-inject-fault', 'arguments': "
+        "{'device': 'dma0', %s}}", arguments);
+    QDict *response = qtest_qmp(d->qts, command, NULL);
+    uint32_t id;
+
+    g_assert_true(qdict_haskey(response, "return"));
+    id = qdict_get_int(qdict_get_qdict(response, "return"), "id");
+    qobject_unref(response);
+    return id;
+}
+
+void ptdma_clear_faults(PTDMADevice *d)
+{
+    qobject_unref(ptdma_qmp(d->qts, "{'execute': 'amd-dma-clear-faults', "
+                            "'arguments': {'device': 'dma0'}}"));
+}
+
+void ptdma_check_fault(PTDMADevice *d, uint32_t id, uint64_t seen,
+                       uint64_t hits, bool active)
+{
+    QDict *response = ptdma_qmp(d->qts, "{'execute': 'query-amd-dma-faults', "
+                                "'arguments': {'device': 'dma0'}}");
+    QList *faults = qdict_get_qlist(response, "return");
+    QListEntry *entry;
+    bool found = false;
+
+    QLIST_FOREACH_ENTRY(faults, entry) {
+        QDict *fault = qobject_to(QDict, qlist_entry_obj(entry));
+
+        if (qdict_get_int(fault, "id") == id) {
+            found = true;
+            g_assert_cmpint(qdict_get_int(fault, "seen"), ==, seen);
+            g_assert_cmpint(qdict_get_int(fault, "hits"), ==, hits);
+            g_assert_cmpint(qdict_get_bool(fault, "active"), ==, active);
+        }
+    }
+    g_assert_true(found);
+    qobject_unref(response);
+}
+
 /* guard | source | guard | destination | guard, from a page boundary */
 static uint64_t ptdma_area_size(uint32_t size)
 {
@@ -332,8 +376,8 @@ void ptdma_expect_error(PTDMADevice *d, AMDPTDMAError error)
     ptdma_wait(d);
     g_assert_cmpint(FIELD_EX32(ptdma_read(d, A_Q_STATUS), Q_STATUS, ERROR),
                     ==, error);
-    g_assert_cmphex(ptdma_read(d, A_Q_INTERRUPT_STATUS), ==,
-                    PTDMA_ERROR | PTDMA_STOPPED);
+    g_assert_cmphex(ptdma_read(d, A_Q_INTERRUPT_STATUS), ==, PTDMA_ERROR |
+                    (ptdma_read(d, A_Q_INT_ENABLE) & PTDMA_STOPPED));
     /* stopped at the failed descriptor */
     g_assert_cmphex(ptdma_read(d, A_Q_HEAD_LO), ==, head);
     g_assert_cmphex(ptdma_read(d, A_Q_CONTROL) &
@@ -346,4 +390,16 @@ void ptdma_flush(PTDMADevice *d)
 {
     ptdma_write(d, A_Q_HEAD_LO, ptdma_read(d, A_Q_TAIL_LO));
     g_assert_cmphex(ptdma_read(d, A_Q_CONTROL) & R_Q_CONTROL_HALT_MASK, ==, 0);
+}
+
+void ptdma_function_level_reset(PTDMADevice *d)
+{
+    uint8_t cap = qpci_find_capability(d->pdev, PCI_CAP_ID_EXP, 0);
+    uint32_t bar = qpci_config_readl(d->pdev, PCI_BASE_ADDRESS_2);
+
+    qpci_config_writew(d->pdev, cap + PCI_EXP_DEVCTL,
+                       qpci_config_readw(d->pdev, cap + PCI_EXP_DEVCTL) |
+                       PCI_EXP_DEVCTL_BCR_FLR);
+    qpci_config_writel(d->pdev, PCI_BASE_ADDRESS_2, bar);
+    qpci_device_enable(d->pdev);
 }

@@ -5,6 +5,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/units.h"
 #include "hw/pci/pci_regs.h"
 #include "amd-ptdma.h"
 
@@ -74,7 +75,7 @@ static void test_malformed(void)
 /* Addresses that do not answer, on either side, from the start or later */
 static void test_bus_errors(void)
 {
-    const uint64_t ram_end = 256 * 1024 * 1024;
+    const uint64_t ram_end = 256 * MiB;
     uint8_t before[4096], after[4096];
     PTDMADevice d;
     PTDMABuffers b;
@@ -88,10 +89,16 @@ static void test_bus_errors(void)
     ptdma_submit(&d, b.source, NOWHERE, b.size);
     ptdma_expect_error(&d, AMD_PTDMA_ODMA0_DECODE_ERROR);
     ptdma_flush(&d);
-    ptdma_submit(&d, b.source, b.destination, UINT32_MAX);
-    ptdma_write(&d, A_Q_HEAD_LO, ptdma_read(&d, A_Q_TAIL_LO));
     ptdma_buffers_check(&b, 0, -1);
-    ptdma_write(&d, A_Q_CONTROL, 0);
+
+    /* the longest copy there is, in slices, up to the end of RAM */
+    ptdma_submit(&d, b.source, ram_end - 100 * MiB - 5, UINT32_MAX);
+    ptdma_expect_error(&d, AMD_PTDMA_ODMA0_DECODE_ERROR);
+    g_assert_cmpint(ptdma_now(), >=, 100);
+    qtest_memread(d.qts, b.source + 100 * MiB - 4096, before, sizeof(before));
+    qtest_memread(d.qts, ram_end - 4096 - 5, after, sizeof(after));
+    g_assert_cmpmem(before, sizeof(before), after, sizeof(after));
+    ptdma_flush(&d);
     ptdma_buffers_free(&b);
     ptdma_stop(&d);
 
@@ -123,6 +130,14 @@ static void test_bus_errors(void)
     ptdma_buffers_free(&b);
 
     /* the end of the 48 bits */
+    ptdma_submit(&d, (1ULL << AMD_PTDMA_ADDR_BITS) - 8, NOWHERE, 8);
+    ptdma_expect_error(&d, AMD_PTDMA_IDMA0_DECODE_ERROR);
+    ptdma_flush(&d);
+    ptdma_buffers_init(&b, &d, 8, 0, 0);
+    ptdma_submit(&d, b.source, (1ULL << AMD_PTDMA_ADDR_BITS) - 8, 8);
+    ptdma_expect_error(&d, AMD_PTDMA_ODMA0_DECODE_ERROR);
+    ptdma_flush(&d);
+    ptdma_buffers_free(&b);
     ptdma_submit(&d, (1ULL << AMD_PTDMA_ADDR_BITS) - 8, NOWHERE, 8 + 1);
     ptdma_expect_error(&d, AMD_PTDMA_ILLEGAL_MEM_ADDR);
     ptdma_flush(&d);

@@ -105,6 +105,15 @@ QDict *ptdma_qmp(QTestState *qts, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 void ptdma_qmp_fails(QTestState *qts, const char *fmt, ...)
     G_GNUC_PRINTF(2, 3);
 
+/* Faults of dma0; @arguments are the command's, in JSON, less the device */
+uint32_t ptdma_inject(PTDMADevice *d, const char *arguments);
+void ptdma_clear_faults(PTDMADevice *d);
+void ptdma_check_fault(PTDMADevice *d, uint32_t id, uint64_t seen,
+                       uint64_t hits, bool active);
+
+/* And enable the function again; interrupts and ring are gone */
+void ptdma_function_level_reset(PTDMADevice *d);
+
 /*
  * A copy with its surroundings: both buffers have guard bytes around them,
  * and no byte of the source equals the destination's one before the copy.

@@ -29,20 +29,25 @@ typedef struct Mailbox {
     char *path;
 } Mailbox;
 
-static void mailbox_start(Mailbox *m)
+static void mailbox_start_with(Mailbox *m, const char *options)
 {
     int fd = g_file_open_tmp("lab-mailbox-XXXXXX", &m->path, NULL);
 
     g_assert_cmpint(fd, >=, 0);
     close(fd);
     m->qs = qtest_pc_boot("-machine q35 -nodefaults -chardev file,id=c,path=%s "
-                          "-device lab-mailbox,id=mailbox,addr=04.0,chardev=c",
-                          m->path);
+                          "-device lab-mailbox,id=mailbox,addr=04.0,chardev=c "
+                          "%s", m->path, options);
     m->qts = m->qs->qts;
     m->pdev = qpci_device_find(m->qs->pcibus, QPCI_DEVFN(4, 0));
     g_assert_nonnull(m->pdev);
     qpci_device_enable(m->pdev);
     m->regs = qpci_iomap(m->pdev, 0, NULL);
+}
+
+static void mailbox_start(Mailbox *m)
+{
+    mailbox_start_with(m, "");
 }
 
 static void mailbox_stop(Mailbox *m)
@@ -178,6 +183,45 @@ static void test_pause(void)
     mailbox_stop(&m);
 }
 
+/* A pause that cannot begin, as the machine does not run, begins later */
+static void test_pause_pending(void)
+{
+    Mailbox m;
+    QDict *response;
+
+    mailbox_start_with(&m, "-S");
+    qpci_io_writel(m.pdev, m.regs, MAILBOX_PAUSE, 0);
+    for (int i = 0; i < 2; i++) {
+        response = qtest_qmp(m.qts, "{'execute': 'cont'}");
+        g_assert_true(qdict_haskey(response, "return"));
+        qobject_unref(response);
+        qtest_qmp_eventwait(m.qts, "RESUME");
+        if (!i) {
+            qtest_qmp_eventwait(m.qts, "STOP");
+        }
+    }
+    /* once */
+    g_assert_true(is_running(&m));
+    mailbox_stop(&m);
+}
+
+static void test_message_size(void)
+{
+    g_autofree char *longest = g_strnfill(1024 * 1024, 'x');
+    g_autofree char *longer = g_strnfill(1024 * 1024 + 1, 'x');
+    Mailbox m;
+    QDict *response;
+
+    mailbox_start(&m);
+    set_message(&m, longest);
+    response = qtest_qmp(m.qts, "{'execute': 'qom-set', 'arguments': "
+        "{'path': 'mailbox', 'property': 'message', 'value': %s}}", longer);
+    g_assert_true(qdict_haskey(response, "error"));
+    qobject_unref(response);
+    g_assert_cmpint(mailbox_read(&m, MAILBOX_RX_AVAIL), ==, 1024 * 1024);
+    mailbox_stop(&m);
+}
+
 static void test_migration(void)
 {
     g_autofree char *dir = g_dir_make_tmp("lab-mailbox-XXXXXX", NULL);
@@ -217,6 +261,8 @@ int main(int argc, char **argv)
     qtest_add_func("/lab-mailbox/transmit", test_transmit);
     qtest_add_func("/lab-mailbox/receive", test_receive);
     qtest_add_func("/lab-mailbox/pause", test_pause);
+    qtest_add_func("/lab-mailbox/pause/pending", test_pause_pending);
+    qtest_add_func("/lab-mailbox/message-size", test_message_size);
     qtest_add_func("/lab-mailbox/migration", test_migration);
     return g_test_run();
 }

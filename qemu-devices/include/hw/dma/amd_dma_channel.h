@@ -81,7 +81,8 @@ typedef struct AMDDMAChannel {
     bool retired;
     AMDDMACopy copy;
     uint32_t copied;
-    int64_t fabric_until_ns;
+    /* on timing->fabric */
+    AMDDMAFabricTurn turn;
     AMDDMAFaultEffects effects;
 } AMDDMAChannel;
 
@@ -101,6 +102,17 @@ void amd_dma_channel_init(AMDDMAChannel *ch, DeviceState *dev,
                           AddressSpace *as, const AMDDMATiming *timing,
                           AMDDMAFaultSet *faults, const AMDDMAChannelOps *ops,
                           void *opaque);
+
+/**
+ * amd_dma_run_guarded: let a device act of its own accord
+ * @dev: the device
+ * @act: what to do, from a timer; may write to where the guest chooses
+ * @opaque: for @act
+ *
+ * Keeps the device off its own registers, and alive if @act unplugs it.
+ */
+void amd_dma_run_guarded(DeviceState *dev, void (*act)(void *opaque),
+                         void *opaque);
 
 /**
  * amd_dma_channel_destroy: drop the copy under way and disconnect
@@ -126,7 +138,8 @@ void amd_dma_channel_fail(AMDDMAChannel *ch);
 /**
  * amd_dma_channel_abort: drop the copy under way
  *
- * Nothing more is written and the owner is not called.
+ * Nothing more is written, the owner is not called, and the fabric is given
+ * back.
  */
 void amd_dma_channel_abort(AMDDMAChannel *ch);
 

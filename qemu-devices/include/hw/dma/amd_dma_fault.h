@@ -30,7 +30,8 @@ typedef struct AMDDMAFaultEffects {
     uint32_t stalled_by;
     /* non-zero: the data come so long after the completion */
     int64_t late_data_ns;
-    bool lose_interrupt;
+    /* non-zero: the message is not sent, because of this fault */
+    uint32_t message_lost_by;
     /* non-zero: a message, or a completion, so long after the completion */
     int64_t spurious_ns;
     int64_t duplicate_ns;

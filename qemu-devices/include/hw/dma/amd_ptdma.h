@@ -1,5 +1,5 @@
 /*
- * AMD PTDMA (pass-through DMA) controller: registers and queue
+ * AMD PTDMA (pass-through DMA) controller: the core, without its bus
  *
  * docs/specs/amd-ptdma.rst describes the device.
  *
@@ -15,15 +15,31 @@
 #define TYPE_AMD_PTDMA "amd-ptdma"
 
 /**
- * AMDPTDMANotify: send the function's one interrupt message
+ * AMDPTDMACoreOps: what the function around the core does
+ * @notify: send the one interrupt message
+ * @set_present: a fault takes the function away, or gives it back as after
+ *               power-on
  */
-typedef void AMDPTDMANotify(void *opaque);
+typedef struct AMDPTDMACoreOps {
+    void (*notify)(void *opaque);
+    void (*set_present)(void *opaque, bool present);
+} AMDPTDMACoreOps;
+
+/* As many late messages can wait */
+#define AMD_PTDMA_ECHOES_MAX    1024
+
+/* What a fault sends some time after a descriptor's end */
+typedef struct AMDPTDMAEcho {
+    int64_t due_ns;
+    /* with a cause; otherwise the message alone */
+    bool completion;
+} AMDPTDMAEcho;
 
 typedef struct AMDPTDMACore {
     MemoryRegion regs;
     DeviceState *dev;
     AddressSpace *as;
-    AMDPTDMANotify *notify;
+    const AMDPTDMACoreOps *ops;
     void *opaque;
 
     /* configuration */
@@ -59,10 +75,16 @@ typedef struct AMDPTDMACore {
     bool irq_level;
 
     /* what faults have left behind */
-    bool lose_message;
+    uint32_t message_lost_by;
     uint32_t removed_by;
-    QEMUTimer *duplicate_timer;
-    QEMUTimer *spurious_timer;
+    uint32_t echoes_number;
+    AMDPTDMAEcho echoes[AMD_PTDMA_ECHOES_MAX];
+    QEMUTimer *echo_timer;
+    /* faults.last_id on its way through a migration */
+    uint32_t last_fault_id;
+
+    /* unplugged; timers and faults are gone */
+    bool dead;
 } AMDPTDMACore;
 
 extern const VMStateDescription vmstate_amd_ptdma_core;
@@ -72,11 +94,11 @@ extern const VMStateDescription vmstate_amd_ptdma_core;
  * @s: the core; timing is set
  * @dev: the device that it belongs to
  * @as: address space of descriptors and data
- * @notify: sends an interrupt message
- * @opaque: for @notify
+ * @ops: what the function does for the core
+ * @opaque: for @ops
  */
 void amd_ptdma_core_init(AMDPTDMACore *s, DeviceState *dev, AddressSpace *as,
-                         AMDPTDMANotify *notify, void *opaque);
+                         const AMDPTDMACoreOps *ops, void *opaque);
 void amd_ptdma_core_destroy(AMDPTDMACore *s);
 
 /**
@@ -87,7 +109,7 @@ void amd_ptdma_core_destroy(AMDPTDMACore *s);
 void amd_ptdma_core_reset(AMDPTDMACore *s);
 
 /**
- * amd_ptdma_core_is_removed: has a fault taken the device away?
+ * amd_ptdma_core_is_removed: has a fault, or an unplug, taken the device away?
  */
 bool amd_ptdma_core_is_removed(const AMDPTDMACore *s);
 

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Runs one mode of an experiment on a fresh boot and gives its outcome."""
+
+from __future__ import annotations
+
+import os
+import threading
+import traceback
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lab.config import LabFile
+from lab.errors import GuestCrash, GuestLost, GuestTimeout, HostError, LabError
+from lab.experiments.base import Experiment, Fault, Findings, ModePlan, Parameters, Session
+from lab.results import KernelIdentity, KernelReport, Mode, Outcome
+
+if TYPE_CHECKING:
+    from lab.machine.guest import Guest
+
+MAX_DEFAULT_JOBS = 2
+
+
+class Bench(Protocol):
+    """What modes boot on: QEMU, kernels and image, ready to use."""
+
+    @property
+    def kernels(self) -> list[KernelIdentity]:
+        """The kernels that the modes boot."""
+
+    @property
+    def qemu_version(self) -> str:
+        """Version of the QEMU that they boot in."""
+
+    def kernel_of(self, mode: ModePlan) -> KernelIdentity:
+        """The kernel that a mode boots."""
+
+    @property
+    def accelerator(self) -> str:
+        """What executes the guests: ``tcg`` or ``kvm``."""
+
+    def boot(
+        self, mode: ModePlan, folder: Path, on_start: Callable[[Guest], None]
+    ) -> AbstractContextManager[Guest]:
+        """Boot a mode's machine with its logs in `folder`; `on_start` gets it before it boots."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How to run, beside what to run.
+
+    Attributes:
+        jobs: modes at once.
+        only: names of the modes to run; empty means all.
+        faults: what to break in every mode.
+        program_timeout_s: host seconds that a program in the guest may take.
+        quick: whether ``--quick`` chose the parameters; for the record.
+    """
+
+    jobs: int = field(default_factory=lambda: min(os.cpu_count() or 1, MAX_DEFAULT_JOBS))
+    only: tuple[str, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    program_timeout_s: float = 300.0
+    quick: bool = False
+
+
+class Running:
+    """The guests that run now, so that all of them can be ended from another thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._guests: list[Guest] = []
+        self.stopping = False
+
+    def add(self, guest: Guest) -> None:
+        """Register a guest that is about to boot; aborting it after its end does no harm."""
+        with self._lock:
+            if self.stopping:
+                raise GuestLost("a mode that runs to its end", "the run was interrupted")
+            self._guests.append(guest)
+
+    def stop(self) -> None:
+        """End every guest, and let none start."""
+        with self._lock:
+            self.stopping = True
+            guests = list(self._guests)
+        for guest in guests:
+            guest.abort()
+
+
+def run_mode(
+    experiment: Experiment[Any, Any],
+    plan: ModePlan,
+    parameters: Parameters,
+    *,
+    bench: Bench,
+    folder: Path,
+    options: RunOptions,
+    running: Running | None = None,
+    say: Callable[[str], None] | None = None,
+    root: Path | None = None,
+) -> Mode:
+    """Boot one mode, run it and give its outcome; writes ``result.json`` into `folder`.
+
+    Args:
+        experiment: whose run function is called.
+        plan: the mode.
+        parameters: the experiment's parameters.
+        bench: what it boots on.
+        folder: the mode's folder.
+        options: faults and time limits.
+        running: where to register the guest.
+        say: shows progress.
+        root: log paths in the record are relative to this folder.
+    """
+    running = running or Running()
+    findings = Findings()
+    outcome, error, excerpt = Outcome.ERROR, None, None
+    root = root or folder
+    started: list[Guest] = []
+
+    def on_start(guest: Guest) -> None:
+        started.append(guest)
+        running.add(guest)
+
+    try:
+        with bench.boot(plan, folder, on_start) as guest:
+            session: Session[Any, Any] = Session(
+                guest=guest,
+                mode=plan,
+                parameters=parameters,
+                findings=findings,
+                faults=options.faults,
+                program_timeout_s=options.program_timeout_s,
+            )
+            if say is not None:
+                session.say = say
+            experiment.run(session)
+            _note_faults(session)
+        outcome = findings.verdict()
+        if not findings.checks:
+            error = "awaited: at least one check\nseen:    the experiment made none"
+    except GuestCrash as failure:
+        outcome, error, excerpt = Outcome.CRASH, describe(failure, root), failure.excerpt
+    except GuestTimeout as failure:
+        outcome, error = Outcome.TIMEOUT, describe(failure, root)
+    except GuestLost as failure:
+        outcome, error = Outcome.LOST, describe(failure, root)
+    except LabError as failure:
+        error = describe(failure, root)
+    except Exception as failure:  # a fault of the experiment's own code, or of the host
+        log = folder / "traceback.txt"
+        log.write_text(traceback.format_exc(), encoding="utf-8")
+        error = describe(_as_told(failure, log), root)
+    for guest in started:
+        _keep_reports(guest, findings)
+    mode = findings.to_mode(
+        plan.name,
+        outcome,
+        error=error,
+        excerpt=excerpt,
+        machine=machine_facts(plan.machine),
+        kernel=bench.kernel_of(plan),
+    )
+    (folder / "result.json").write_text(mode.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return mode
+
+
+def _as_told(failure: Exception, log: Path) -> LabError:
+    if isinstance(failure, OSError):
+        return HostError.of(failure, log)
+    return LabError(
+        "an experiment that runs through",
+        f"{type(failure).__name__}: {failure}",
+        log=log,
+        hint="correct the experiment",
+    )
+
+
+def _note_faults(session: Session[Any, Any]) -> None:
+    """Keep how often each injected fault struck; one that never did is worth a note."""
+    if not session.faults:
+        return
+    findings = session.findings
+    faults = session.guest.faults()
+    findings.details["faults"] = faults
+    counted = findings.device
+    if not session.mode.patched and counted is not None and counted.descriptors == 0:
+        # The baseline of an offload: its engines have nothing to do, so nothing to fail at.
+        return
+    findings.notes += [
+        f"the fault {fault.get('kind', '?')} in {fault.get('device', '?')} never struck: "
+        "nothing was broken, the outcome says nothing about it"
+        for fault in faults
+        if not fault.get("hits")
+    ]
+    if not faults:
+        findings.notes.append("no fault was armed: the experiment never injects what was asked for")
+
+
+def _keep_reports(guest: Guest, findings: Findings) -> None:
+    """Keep what the kernel reported about itself, from its first word to its last."""
+    reports = guest.reports()
+    if not reports:
+        return
+    findings.details["kernel_reports"] = [str(report) for report in reports]
+    findings.kernel_reports = [
+        KernelReport(
+            kind=report.kind.value,
+            title=report.title,
+            time_s=report.time_s,
+            fatal=report.fatal,
+            excerpt=report.excerpt,
+        )
+        for report in reports
+    ]
+
+
+def describe(error: LabError, root: Path) -> str:
+    """An error's text with its log's path relative to `root`, so that it is the same anywhere."""
+    if error.log is None or not error.log.is_absolute():
+        relative = error.log
+    else:
+        resolved, base = error.log.resolve(), root.resolve()
+        relative = resolved.relative_to(base) if resolved.is_relative_to(base) else error.log
+    return str(LabError(error.awaited, error.seen, log=relative, hint=error.hint))
+
+
+def machine_facts(machine: LabFile) -> dict[str, Any]:
+    """A machine as it stands in the record."""
+    return machine.model_dump(mode="json", exclude={"experiment"})
