@@ -100,10 +100,6 @@ def _failures() -> Iterator[None]:
 def _say_failure(failure: Exception) -> None:
     """Say what kept the lab from a verdict, with the traceback where that helps."""
     trace = traceback.format_exc()
-    if isinstance(failure, BrokenPipeError):
-        # The reader has gone; what is still to be flushed at exit must not fail once more.
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     told = _as_lab_error(failure, trace)
     if _Debug.on:
         typer.echo(harmless(trace), err=True, nl=False)

@@ -119,6 +119,7 @@ int main(int argc, char **argv)
 	static struct vmstat vmstat_before, vmstat_after;
 	struct proc_stat stat_before, stat_after;
 	struct compact_trigger_run run = { 0 };
+	struct compact_trigger_sample after;
 	struct hog *hog = NULL;
 	pid_t hog_pid = 0;
 	int device, error;
@@ -139,6 +140,13 @@ int main(int argc, char **argv)
 	vmstat_read(&vmstat_before);
 	proc_stat_read(&stat_before, cpu);
 	error = ioctl(device, COMPACT_TRIGGER_RUN, &run) ? errno : 0;
+	/*
+	 * While a task stays in the kernel, its time there is not settled, and
+	 * interrupts that it suffered count twice: as theirs and as its own. The
+	 * way out of the kernel settles it, so the account ends only here.
+	 */
+	if (!error && ioctl(device, COMPACT_TRIGGER_SAMPLE, &after))
+		error = errno;
 	proc_stat_read(&stat_after, cpu);
 	vmstat_read(&vmstat_after);
 	if (with_hog)
@@ -152,7 +160,9 @@ int main(int argc, char **argv)
 	if (with_hog)
 		report("\"hog_iterations\":%" PRIu64 ",",
 		       (uint64_t)(run.end.counter - run.start.counter));
-	report_cputime(&run.start.cputime, &run.end.cputime);
+	report("\"cpustat_wall_ns\":%" PRIu64 ",",
+	       (uint64_t)(after.clock_ns - run.start.clock_ns));
+	report_cputime(&run.start.cputime, &after.cputime);
 	report(",");
 	report_proc_stat(&stat_before, &stat_after);
 	report(",");

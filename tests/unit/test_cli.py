@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 import tempfile
 import types
@@ -321,3 +323,22 @@ def test_a_lab_without_its_checkout_says_how_to_install_it(
     assert result.exit_code == 3
     assert "no qemu-devices, kernel-config, images" in result.stderr
     assert call("--version").exit_code == 0
+
+
+def test_a_reader_that_has_gone_is_no_failed_check(tmp_path: Path) -> None:
+    record(compaction_mode()).write(tmp_path)
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        ended_as = subprocess.run(
+            [sys.executable, "-m", "lab.cli", "report", str(tmp_path)],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    finally:
+        os.close(writer)
+    assert ended_as.returncode == 3
+    assert "Broken pipe" in ended_as.stderr
+    assert "Exception ignored" not in ended_as.stderr

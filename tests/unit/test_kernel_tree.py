@@ -77,7 +77,8 @@ class Bench:
         (root / "config" / "debug.config").write_text("CONFIG_LOCKDEP=y\n")
         (root / "config" / "offload.config").write_text("CONFIG_DCBM_DMA=m\n")
         (root / "config" / "fragments.toml").write_text(
-            '[variants]\nplain = ["base"]\ndebug = ["base", "debug"]\n[series]\nfragments = ["offload"]\n'
+            '[variants]\nplain = ["base"]\ndebug = ["base", "debug"]\n'
+            '[series]\nfragments = ["offload"]\n'
         )
 
     def build(self, *, patched: bool, variant: Variant = Variant.PLAIN) -> tuple[str, list[str]]:
