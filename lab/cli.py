@@ -159,7 +159,7 @@ def run(
         list[str] | None,
         typer.Option(
             metavar="DEVICE:KIND[:KEY=VALUE,…]",
-            help="Break an engine before the measurement, as in dma0:flip-byte:nth=100.",
+            help="Break an engine before the measurement, as in dma0:flip-byte:nth=100,offset=5.",
         ),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Less of it, for a first look.")] = False,
@@ -219,6 +219,14 @@ def _lab_file(path: Path | None) -> LabFile:
 
 def _parameters(chosen: Any, lab: LabFile, given: dict[str, Any], *, quick: bool) -> Any:
     """Parameters of the experiment; what --set says wrongly is wrong usage."""
+    names = {chosen.name, *(experiment.name for experiment in experiments.own_experiments())}
+    unknown = sorted(set(lab.experiment) - names)
+    if unknown:
+        raise ConfigError(
+            "sections of the lab file that are named after an experiment",
+            ", ".join(f"[experiment.{name}]" for name in unknown),
+            hint=f"known: {', '.join(sorted(names))}",
+        )
     from_file = lab.experiment.get(chosen.name, {})
     base = chosen.choose(from_file, quick=quick)
     if not given:

@@ -15,6 +15,22 @@ from lab.experiments.base import Fault
 
 # Sections of the lab file that describe the machine; any other key is the experiment's.
 _SECTIONS = ("topology", "engine", "kernel")
+# Faults of the device models and the arguments that each needs (qemu-devices/qapi/amd-dma.json).
+FAULT_ARGUMENTS = {
+    "error": ("code",),
+    "flip-byte": ("offset",),
+    "stall": ("delay-ns",),
+    "slow-link": ("bandwidth",),
+    "partial-copy": ("copied",),
+    "wrong-address": ("displacement",),
+    "interrupt-before-data": ("delay-ns",),
+    "lost-interrupt": (),
+    "spurious-interrupt": ("delay-ns",),
+    "duplicate-completion": ("delay-ns",),
+    "all-ones": (),
+}
+FAULT_OPTIONS = ("nth", "count", "address", "size")
+_EXAMPLE = "dma0:flip-byte:nth=100,offset=5"
 _FAULT = re.compile(r"(?P<device>dma\d+):(?P<kind>[a-z][a-z0-9-]*)(?::(?P<arguments>.+))?")
 
 
@@ -112,9 +128,7 @@ def parse_fault(text: str) -> Fault:
     """
     match = _FAULT.fullmatch(text)
     if match is None:
-        raise OptionError(
-            f"{text!r} is not DEVICE:KIND[:KEY=VALUE,…], as in dma0:flip-byte:nth=100"
-        )
+        raise OptionError(f"{text!r} is not DEVICE:KIND[:KEY=VALUE,…], as in {_EXAMPLE}")
     arguments: dict[str, int | str | bool] = {}
     for word in (match["arguments"] or "").split(","):
         if not word:
@@ -123,7 +137,21 @@ def parse_fault(text: str) -> Fault:
         if not equals or not key or not value:
             raise OptionError(f"{text!r}: {word!r} is not KEY=VALUE")
         arguments[key] = _fault_value(value)
+    _check_fault(text, match["kind"], arguments)
     return Fault(device=match["device"], kind=match["kind"], arguments=arguments)
+
+
+def _check_fault(text: str, kind: str, arguments: dict[str, int | str | bool]) -> None:
+    """Refuse what the device model would refuse, before anything is built or booted."""
+    if kind not in FAULT_ARGUMENTS:
+        raise OptionError(f"{text!r}: no fault {kind!r}; there are {', '.join(FAULT_ARGUMENTS)}")
+    needed = FAULT_ARGUMENTS[kind]
+    missing = [key for key in needed if key not in arguments]
+    unknown = [key for key in arguments if key not in (*needed, *FAULT_OPTIONS)]
+    if missing or unknown:
+        wrong = [*(f"{key} is missing" for key in missing), *(f"no key {key!r}" for key in unknown)]
+        keys = [*needed, *(f"[{key}]" for key in FAULT_OPTIONS)]
+        raise OptionError(f"{text!r}: {', '.join(wrong)}; {kind} takes {', '.join(keys)}")
 
 
 def _fault_value(text: str) -> int | str | bool:

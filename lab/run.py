@@ -16,6 +16,7 @@ from lab import __version__
 from lab.config import LabFile, check_iommu
 from lab.errors import ConfigError, HostError, LabError
 from lab.experiments.base import Experiment, Findings, ModePlan, Parameters
+from lab.machine.argv import engine_ids
 from lab.progress import Progress
 from lab.results import HostFacts, Mode, Outcome, Record, worst
 from lab.run_folder import RunFolder, mode_folder_name
@@ -52,6 +53,7 @@ def run_experiment(
     error: str | None = None
     try:
         plans = _chosen(_checked(experiment.plan(lab, parameters)), options.only)
+        _assert_fault_engines(plans, options)
         bench = prepare(plans, progress)
         modes = _run_modes(
             experiment,
@@ -113,6 +115,18 @@ def _checked(plans: Sequence[ModePlan]) -> Sequence[ModePlan]:
             )
         taken[folder] = plan.name
     return plans
+
+
+def _assert_fault_engines(plans: Sequence[ModePlan], options: RunOptions) -> None:
+    """Refuse a fault for an engine that no mode has, before anything is built."""
+    engines = {name for plan in plans for name in engine_ids(plan.machine.engine)}
+    for fault in options.faults:
+        if fault.device not in engines:
+            raise ConfigError(
+                f"an engine {fault.device} to inject {fault.kind} into",
+                f"the modes' engines are {', '.join(sorted(engines)) or 'none'}",
+                hint="name one of those, or give the machine more (--engines N)",
+            )
 
 
 def _chosen(plans: Sequence[ModePlan], only: tuple[str, ...]) -> Sequence[ModePlan]:

@@ -164,7 +164,10 @@ def run_mode(
         machine=machine_facts(plan.machine),
         kernel=bench.kernel_of(plan),
     )
-    (folder / "result.json").write_text(mode.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    # What the lab itself has ended says nothing about the guest.
+    if not running.stopping:
+        text = mode.model_dump_json(indent=2) + "\n"
+        (folder / "result.json").write_text(text, encoding="utf-8")
     return mode
 
 

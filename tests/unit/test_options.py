@@ -1,13 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
+from lab.checkout import QEMU_DEVICES
 from lab.config import Clock, LabFile
 from lab.experiments.base import Fault
-from lab.options import OptionError, override, parse_fault, parse_value, split_settings
+from lab.options import (
+    FAULT_ARGUMENTS,
+    OptionError,
+    override,
+    parse_fault,
+    parse_value,
+    split_settings,
+)
 
 
 @pytest.mark.parametrize(
@@ -73,13 +82,41 @@ def test_a_wrong_override_names_its_key(key: str, value: Any, named: str) -> Non
 
 
 def test_faults() -> None:
-    assert parse_fault("dma0:stall") == Fault("dma0", "stall", {})
-    assert parse_fault("dma15:flip-byte:nth=100,offset=0x10,name=x,sticky=true") == Fault(
-        "dma15", "flip-byte", {"nth": 100, "offset": 16, "name": "x", "sticky": True}
+    assert parse_fault("dma0:lost-interrupt") == Fault("dma0", "lost-interrupt", {})
+    assert parse_fault("dma15:flip-byte:nth=100,offset=0x10") == Fault(
+        "dma15", "flip-byte", {"nth": 100, "offset": 16}
     )
 
 
 @pytest.mark.parametrize("text", ["dma0", "cpu0:stall", "dma0:", "dma0:stall:nth", "dma0:stall:=3"])
 def test_faults_of_another_form_are_refused(text: str) -> None:
     with pytest.raises(OptionError):
+        parse_fault(text)
+
+
+def test_the_faults_are_those_of_the_device_models() -> None:
+    schema = (QEMU_DEVICES / "qapi" / "amd-dma.json").read_text()
+    kinds = re.search(r"'enum': 'AmdDmaFaultKind',\s*'data': \[(.*?)\]", schema, re.DOTALL)
+    assert kinds is not None
+    assert set(re.findall(r"'([a-z-]+)'", kinds[1])) == set(FAULT_ARGUMENTS)
+    structs = dict(
+        re.findall(r"'struct': '(AmdDmaFault\w+)',\s*'data': \{ '([a-z-]+)': '\w+' \} \}", schema)
+    )
+    union = re.search(r"'discriminator': 'kind',\s*'data': \{(.*?)\}", schema, re.DOTALL)
+    assert union is not None
+    branches = re.findall(r"'([a-z-]+)': '(\w+)'", union[1])
+    needed = {kind: (structs[struct],) for kind, struct in branches}
+    assert needed == {kind: keys for kind, keys in FAULT_ARGUMENTS.items() if keys}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("dma0:foo", "no fault 'foo'"),
+        ("dma0:flip-byte:nth=1", "offset is missing"),
+        ("dma0:flip-byte:offset=1,nht=1", "no key 'nht'"),
+    ],
+)
+def test_a_fault_that_the_device_would_refuse_is_wrong_usage(text: str, told: str) -> None:
+    with pytest.raises(OptionError, match=told):
         parse_fault(text)
