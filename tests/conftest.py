@@ -1,4 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The lab's own fixtures, as any project would load them."""
+"""The lab's own fixtures, as any project would load them; and no test of ours may be skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import pytest
 
 pytest_plugins = ["lab.pytest_plugin"]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A skip hides what was not tested: it counts as a failure."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped: {report.longrepr}"
+    return report
