@@ -247,7 +247,7 @@ def record_measurement(session: Run, measured: dict[str, Any]) -> None:
     findings.wall_ms = wall_ns / 1e6
     findings.pages_migrated = int(measured["vmstat"]["pgmigrate_success"])
     # The CPU's account ends when the program has left the kernel, a little after the measurement.
-    account_ns = int(measured.get("cpustat_wall_ns", wall_ns))
+    account_ns = premises.number(measured, "cpustat_wall_ns")
     findings.cpu = cpu_share(measured["cpustat_ns"], account_ns)
     findings.details["taken_free"] = measured.get("taken_free")
     findings.details["retries"] = measured.get("retries")
