@@ -80,10 +80,11 @@ static void add_pending_cputime(struct compact_trigger_cputime *sum, int cpu)
 	for_each_process_thread(process, task) {
 		u64 user, system;
 
-		if (task == current || task_cpu(task) != cpu)
+		if (task_cpu(task) != cpu)
 			continue;
 		user = READ_ONCE(task->vtime.utime);
-		system = READ_ONCE(task->vtime.stime);
+		/* Fetched already: of a task in the kernel, that time alone. */
+		system = task == current ? 0 : READ_ONCE(task->vtime.stime);
 		if (task_nice(task) > 0)
 			sum->nice += user;
 		else
