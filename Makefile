@@ -24,6 +24,7 @@ help: ## this list
 .PHONY: setup
 setup: $(PYTHON_STAMP) ## Debian packages (those that are missing; as root or by sudo) and .venv
 
+# Only a changed list is looked at again: a package removed later shows in "dcbm-lab doctor".
 $(PACKAGES_STAMP): lab/host.py
 	@missing="$$($(PYTHON) lab/host.py | tr '\n' ' ')"; \
 	missing="$${missing% }"; \

@@ -16,6 +16,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import time
@@ -27,14 +28,26 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock, Timeout
 
-from lab.errors import CacheError
-from lab.manifest import MANIFEST, describe, find_damage, hash_file, read_manifest
+from lab.errors import CacheError, HostError
+from lab.manifest import (
+    MANIFEST,
+    describe,
+    find_damage,
+    hash_file,
+    names_in,
+    read_manifest,
+)
+from lab.program import ProgramLost
 from lab.progress import Progress, SilentProgress
+from lab.use_lock import InUse, UseLock
 
 _PARTIAL = ".partial-"
 _DAMAGED = ".damaged-"
 _MEMORIES = ("kvm", "logs", "partial", "resolved")  # small files, each of use by itself
+_REBUILT = ("apt", "ccache")  # folders with bounds of their own; only --days 0 empties them
 _POLL_S = 0.2
+# Kbuild refuses these, make and the shell take names apart at the others.
+_UNUSABLE_IN_PATH = re.compile(r"[\s:#$%'\"\\]")
 
 __all__ = [
     "MANIFEST",
@@ -108,11 +121,25 @@ class WorkTree:
 
 
 class Cache:
-    """The artifacts below one root directory."""
+    """The artifacts below one root directory.
+
+    From the first artifact or work tree that it gives until it is dropped or its process ends,
+    it keeps the garbage collection of every other lab away.
+    """
 
     def __init__(self, root: Path | None = None) -> None:
+        """Raises HostError for a root that no build can work in."""
         self.root = default_root() if root is None else root
-        self._checked: dict[Path, tuple[int, ...]] = {}
+        self._checked: dict[Path, tuple[object, ...]] = {}
+        self._use_lock = UseLock(self.root / "locks" / "in-use")
+        for place in (self.root, self.root.resolve()):
+            if _UNUSABLE_IN_PATH.search(str(place)):
+                raise HostError(
+                    "a cache path that make, kbuild and QEMU's build can work in",
+                    f"{str(place)!r}",
+                    hint="set XDG_CACHE_HOME to a path without spaces, colons, quotes, "
+                    "backslashes and the characters # $ %",
+                )
 
     # -- entries ---------------------------------------------------------------------------
 
@@ -125,6 +152,10 @@ class Cache:
         path = self.path(kind, key)
         if not path.is_dir():
             return None
+        with contextlib.suppress(CacheError):  # a cache that can't be written can't be collected
+            self._use(progress or SilentProgress())
+        if not path.is_dir():
+            return None  # collected in between
         damage = self._damage_once(path)
         if damage is None:
             with contextlib.suppress(OSError):
@@ -161,6 +192,7 @@ class Cache:
         found = self.find(kind, key, progress)
         if found is not None:
             return found
+        self._use(progress)
         with self.lock(f"{kind}-{key}", progress, title or kind):
             found = self.find(kind, key)
             if found is not None:
@@ -196,10 +228,9 @@ class Cache:
             return damage
         try:
             signature = tuple(
-                value
-                for name in manifest["files"]
-                for info in [(path / name).stat()]
-                for value in (info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
+                (name, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
+                for name in sorted(names_in(path))
+                for info in [(path / name).lstat()]
             )
         except OSError as error:
             return str(error)
@@ -224,11 +255,15 @@ class Cache:
     def worktree(self, kind: str, name: str, progress: Progress, title: str) -> Iterator[WorkTree]:
         """A directory for builds in place, locked until the context ends.
 
+        Whoever comes next finds it interrupted if this lab is killed, and also if it lost sight of
+        a program: that one may have been killed while it wrote.
+
         Raises:
             CacheError: the cache can't be written.
         """
         path = self.root / "work" / kind / name
         marker = path.with_name(f"{name}.in-use")
+        self._use(progress)
         with self.lock(f"work-{kind}-{name}", progress, title):
             try:
                 path.mkdir(parents=True, exist_ok=True)
@@ -238,10 +273,19 @@ class Cache:
                 raise self._unusable(error) from error
             try:
                 yield WorkTree(path, interrupted)
-            finally:
-                with contextlib.suppress(OSError):
-                    os.utime(path)
-                    marker.unlink()
+            except ProgramLost:
+                raise
+            except BaseException:
+                self._leave(path, marker)
+                raise
+            self._leave(path, marker)
+
+    @staticmethod
+    def _leave(path: Path, marker: Path) -> None:
+        """Note that nothing works in a work tree any more."""
+        with contextlib.suppress(OSError):
+            os.utime(path)
+            marker.unlink()
 
     # -- locks -----------------------------------------------------------------------------
 
@@ -267,6 +311,12 @@ class Cache:
             yield
         finally:
             lock.release()
+
+    def _use(self, progress: Progress) -> None:
+        try:
+            self._use_lock.share(progress)
+        except OSError as error:
+            raise self._unusable(error) from error
 
     def _is_free(self, name: str) -> bool:
         lock = FileLock(self.root / "locks" / f"{name}.lock")
@@ -320,8 +370,25 @@ class Cache:
     def collect(self, unused_days: float = 30.0) -> Collected:
         """Remove what dead labs left behind and what was not used for `unused_days` days.
 
-        Entries and work trees that a live lab holds are left alone.
+        With 0 days also the compiler's cache and the package lists: all that the lab ever kept.
+
+        Raises:
+            CacheError: another lab uses the cache, which may need any part of it; nothing is
+                removed then.
         """
+        try:
+            with self._use_lock.alone():
+                return self._collect(unused_days)
+        except InUse as error:
+            raise CacheError(
+                f"no other lab that uses the cache at {self.root}",
+                "a build, a run or a test session does",
+                hint="collect when it has ended",
+            ) from error
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def _collect(self, unused_days: float) -> Collected:
         oldest = time.time() - unused_days * 86400
         removed: list[Path] = []
         size_bytes = 0
@@ -347,6 +414,12 @@ class Cache:
                 size_bytes += entry.size_bytes
                 self._discard(entry.path)
                 removed.append(entry.path)
+        for folder in _REBUILT if unused_days <= 0 else ():
+            path = self.root / folder
+            if path.is_dir():
+                size_bytes += _size(path)
+                shutil.rmtree(path)
+                removed.append(path)
         return Collected(tuple(removed), size_bytes)
 
 

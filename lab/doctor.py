@@ -13,12 +13,15 @@ import platform
 import re
 import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab.cache import MANIFEST, Cache, make_key
+from lab.config import Variant
 from lab.errors import HostError, LabError
 from lab.host import NEEDS, missing_packages
+from lab.manifest import read_manifest
 from lab.program import Program, run_program
 from lab.progress import Progress
 from lab.sources.archive import find_mirror
@@ -118,24 +121,31 @@ class Trial:
 
 
 def find_trial(cache: Cache) -> Trial | None:
-    """The most recently used QEMU and kernel of the cache; None when one isn't built yet."""
-    found = {
-        kind: _newest(cache, kind, name)
-        for kind, name in (("qemu", "qemu-system-x86_64"), ("kernel", "vmlinux"))
-    }
-    qemu, vmlinux = found["qemu"], found["kernel"]
-    if qemu is None or vmlinux is None:
+    """The most recently used QEMU and kernel of the cache; None when something isn't built yet.
+
+    A kernel without instrumentation goes before one with: KASAN may take longer than the deadline.
+    """
+    qemu = next(_whole(cache, "qemu", "qemu-system-x86_64"), None)
+    kernels = [path.parent.name for path in _whole(cache, "kernel", "vmlinux")]
+    firmware = tuple(_whole(cache, "firmware", "firmware"))
+    if qemu is None or not kernels or not firmware:
         return None
-    firmware = tuple(sorted(path for path in cache.root.glob("firmware/*/firmware")))
-    return Trial(qemu, firmware, vmlinux)
+    kernel = min(kernels, key=lambda key: f" {Variant.PLAIN.value} " not in _title(cache, key))
+    return Trial(qemu, firmware, cache.path("kernel", kernel) / "vmlinux")
 
 
-def _newest(cache: Cache, kind: str, name: str) -> Path | None:
+def _whole(cache: Cache, kind: str, name: str) -> Iterator[Path]:
+    """`name` in every undamaged entry of a kind that has it, most recently used first."""
+    # find marks an entry as used, so the order is taken before
     for entry in sorted(cache.root.glob(f"{kind}/*/{MANIFEST}"), key=lambda path: -_mtime(path)):
         path = cache.find(kind, entry.parent.name)
-        if path is not None and (path / name).is_file():
-            return path / name
-    return None
+        if path is not None and (path / name).exists():
+            yield path / name
+
+
+def _title(cache: Cache, kernel: str) -> str:
+    manifest, _ = read_manifest(cache.path("kernel", kernel))
+    return str(manifest.get("title", ""))
 
 
 def _mtime(path: Path) -> float:

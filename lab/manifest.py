@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The manifest of a cache entry: every file with its size and SHA-256, and the check against it."""
+"""The manifest of a cache entry: every file with size, run bits and SHA-256, and the check."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 SCHEMA = 1
 MANIFEST = ".manifest.json"
 _CHUNK_BYTES = 1 << 20
+_RUN_BITS = 0o111
 
 
 def hash_file(path: Path) -> str:
@@ -26,6 +27,7 @@ def describe(directory: Path, kind: str, key: str, title: str) -> dict[str, Any]
     """The manifest of what lies in `directory`, whose files lose their write bits."""
     files: dict[str, list[Any]] = {}
     links: dict[str, str] = {}
+    run_bits: dict[str, int] = {}
     for item in sorted(directory.rglob("*")):
         name = str(item.relative_to(directory))
         if item.is_symlink():
@@ -33,6 +35,7 @@ def describe(directory: Path, kind: str, key: str, title: str) -> dict[str, Any]
         elif item.is_file():
             item.chmod(item.stat().st_mode & 0o555)
             files[name] = [item.stat().st_size, hash_file(item)]
+            run_bits[name] = item.stat().st_mode & _RUN_BITS
     return {
         "schema": SCHEMA,
         "kind": kind,
@@ -40,7 +43,18 @@ def describe(directory: Path, kind: str, key: str, title: str) -> dict[str, Any]
         "title": title,
         "files": files,
         "links": links,
+        "run_bits": run_bits,
     }
+
+
+def names_in(directory: Path) -> set[str]:
+    """Names of all files and links below `directory`, but for its manifest."""
+    names = {
+        str(item.relative_to(directory))
+        for item in directory.rglob("*")
+        if item.is_symlink() or not item.is_dir()
+    }
+    return names - {MANIFEST}
 
 
 def read_manifest(path: Path) -> tuple[dict[str, Any], str | None]:
@@ -61,17 +75,32 @@ def read_manifest(path: Path) -> tuple[dict[str, Any], str | None]:
 
 def find_damage(path: Path, manifest: dict[str, Any]) -> str | None:
     """What is wrong with an entry, or None; every file is hashed."""
+    expected = {*manifest["files"], *manifest["links"]}
+    extra = sorted(names_in(path) - expected)
+    if extra:
+        return f"{extra[0]} was not published with it"
+    # an entry published before run bits were kept has none to compare
+    run_bits = manifest.get("run_bits", {})
     for name, target in manifest["links"].items():
         link = path / name
         if not link.is_symlink() or str(link.readlink()) != target:
             return f"{name} no longer links to {target}"
     for name, (size_bytes, sha256) in manifest["files"].items():
-        file = path / name
         try:
-            if file.stat().st_size != size_bytes:
-                return f"{name} has {file.stat().st_size} bytes instead of {size_bytes}"
-            if hash_file(file) != sha256:
-                return f"{name} has another content than was published"
+            damage = _file_damage(path / name, size_bytes, sha256, run_bits.get(name))
         except OSError as error:
-            return f"{name}: {error.strerror}"
+            damage = error.strerror
+        if damage is not None:
+            return f"{name}: {damage}"
+    return None
+
+
+def _file_damage(file: Path, size_bytes: int, sha256: str, run_bits: int | None) -> str | None:
+    info = file.stat()
+    if info.st_size != size_bytes:
+        return f"{info.st_size} bytes instead of {size_bytes}"
+    if run_bits is not None and info.st_mode & _RUN_BITS != run_bits:
+        return f"run bits {info.st_mode & _RUN_BITS:o} instead of {run_bits:o}"
+    if hash_file(file) != sha256:
+        return "another content than was published"
     return None

@@ -7,10 +7,12 @@ the lab leaves anything of it behind.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import selectors
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -20,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from lab.environment import program_environment
 from lab.errors import BuildError, HostError, LabError
 from lab.progress import Step
 
@@ -39,6 +42,13 @@ _FAILURE = re.compile(r"(\*\*\* \S|\bFAILED\b)")
 _NINJA = re.compile(r"^\[(\d+)/(\d+)\]\s*(.*)")
 
 
+class ProgramLost(HostError):
+    """Nobody saw a program's end: it, or what it started, may still run and write.
+
+    Of this class whatever ``Program.error`` is, so that nobody takes it for an ordinary failure.
+    """
+
+
 @dataclass(frozen=True)
 class Program:
     """A program to run.
@@ -48,7 +58,7 @@ class Program:
         awaited: what the run is for, as the error message puts it ("a configured QEMU").
         log: file that gets the command and all its output, appended.
         cwd: working directory.
-        env: variables to set on top of the lab's own environment.
+        env: variables to set on top of `lab.environment.program_environment`.
         timeout_s: host seconds until it is ended.
         error: exception class for every failure.
         hint: what the reader can do after a failure.
@@ -100,6 +110,7 @@ def run_program(
     Raises:
         LabError: of class ``program.error``: it can't be started, exits with a status other than 0
             or passes its deadline; the message holds the first error of its output.
+        ProgramLost: its warden died, so that its end is not certain.
     """
     program.log.parent.mkdir(parents=True, exist_ok=True)
     with program.log.open("ab") as log:
@@ -111,13 +122,13 @@ def run_program(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=program.cwd,
-            env={**os.environ, **(program.env or {})},
+            env=program_environment(program.env),
             start_new_session=True,
         )
         try:
             tail, late = _follow(process, program, log, step, read)
         finally:
-            _end(process)
+            _end(process, program)
     if late:
         seen = f"still running after {program.timeout_s:.0f} s; last output: {tail[-1:]}"
         raise program.error(program.awaited, seen, log=program.log, hint=program.hint)
@@ -175,8 +186,12 @@ def _follow(
     return [*(first if line_count > _TAIL_LINES else ()), *tail], False
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Have the warden end what still runs, and take its status."""
+def _end(process: subprocess.Popen[bytes], program: Program) -> None:
+    """Have the warden end what still runs, and take its status.
+
+    Raises:
+        ProgramLost: the warden was killed, or did not answer and had to be.
+    """
     assert process.stdin is not None  # noqa: S101 - it was asked for
     assert process.stdout is not None  # noqa: S101 - it was asked for
     try:
@@ -184,12 +199,24 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             process.stdin.write(b"x")
             process.stdin.flush()
             process.wait(timeout=_WARDEN_ENDS_S)
-    except (subprocess.TimeoutExpired, BrokenPipeError):
-        process.kill()
+    except BrokenPipeError:
+        process.wait()
+    except subprocess.TimeoutExpired:
+        # its group, which it leads: most of what a build starts stays in there
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     finally:
-        process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
         process.stdout.close()
+    # a program's own signal is passed on as 128 + its number
+    if process.returncode < 0:
+        raise ProgramLost(
+            f"the end of {program.shown[:200]}",
+            f"its warden was killed by signal {-process.returncode}",
+            log=program.log,
+            hint="look for processes that it left; what they were building is built anew",
+        )
 
 
 def ask_program(
@@ -204,6 +231,8 @@ def ask_program(
 ) -> str:
     """Standard output of a program that answers at once.
 
+    Its environment is that of `run_program`: what `lab.environment` passes on, with `env` on top.
+
     Raises:
         LabError: of class `error`: it isn't there, fails, or takes longer than `timeout_s`.
     """
@@ -211,7 +240,7 @@ def ask_program(
         done = subprocess.run(
             argv,
             cwd=cwd,
-            env={**os.environ, **(env or {})},
+            env=program_environment(env),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=timeout_s,

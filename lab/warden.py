@@ -11,6 +11,8 @@ below it and kills whatever is left when one of three things happens:
   GRACE_S;
 * the pipe closes because the lab died: SIGKILL at once.
 
+Should the warden itself be killed, the kernel kills the program in the same moment.
+
 Only the standard library, and no import of the lab: it has to start in milliseconds.
 """
 
@@ -25,6 +27,7 @@ import time
 from pathlib import Path
 
 GRACE_S = 5.0
+PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 PIPE_FD = 0
 
@@ -84,12 +87,17 @@ def main(argv: list[str]) -> int:
     """Run `argv`; the exit status is the program's, or 128 + its signal."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+    libc = ctypes.CDLL(None, use_errno=True)
+    warden = os.getpid()
+    if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
         print("warden: can't become the reaper of orphans", file=sys.stderr)
         return 125
     devnull = os.open(os.devnull, os.O_RDONLY)
     child = os.fork()
     if child == 0:
+        # a warden that died before this was in force sends no signal any more
+        if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) or os.getppid() != warden:
+            os._exit(125)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         os.dup2(devnull, PIPE_FD)

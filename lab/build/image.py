@@ -13,6 +13,7 @@ from pathlib import Path
 from lab.build import cpio
 from lab.build.kernel import KernelArtifact
 from lab.build.modules import build_modules
+from lab.build.recipe import hash_recipe, identify_packages
 from lab.build.toolchain import compiler_environment, count_jobs, find_compiler, identify_compiler
 from lab.cache import Cache, hash_tree, make_key
 from lab.checkout import IMAGES
@@ -22,8 +23,10 @@ from lab.progress import Progress
 from lab.sources import fetch
 from lab.sources.pins import sources_of
 
-RECIPE = "1"  # to be raised when this file changes what is in the image
 AGENT = "agent"
+_PROGRAMS_RECIPE = ("build/image.py", "build/toolchain.py")
+_BUSYBOX_RECIPE = ("build/image.py",)
+_RECIPE = ("build/image.py", "build/cpio.py")
 _DIRECTORIES = ("bin", "dev", "lib", "proc", "sys", "tmp", "run", "etc", "root")
 _EXTRA_MODULES = "extra"
 
@@ -50,7 +53,12 @@ def build_programs(cache: Cache, progress: Progress) -> Path:
     sources = hash_tree(
         IMAGES, skip=lambda path: path.parts[0] == "modules" or path.suffix == ".md"
     )
-    key = make_key(recipe=RECIPE, sources=sources, compiler=identify_compiler())
+    key = make_key(
+        recipe=hash_recipe(*_PROGRAMS_RECIPE),
+        sources=sources,
+        compiler=identify_compiler(),
+        libraries=identify_packages("libc6-dev", "linux-libc-dev"),
+    )
     log = cache.root / "logs" / f"programs-{key}.log"
 
     def build(directory: Path) -> None:
@@ -100,7 +108,7 @@ def fetch_busybox(cache: Cache, progress: Progress) -> Path:
         )
         (directory / "applets").write_text(applets, encoding="utf-8")
 
-    key = make_key(recipe=RECIPE, source=fetched.identity)
+    key = make_key(recipe=hash_recipe(*_BUSYBOX_RECIPE), source=fetched.identity)
     return cache.entry("busybox", key, build, title="busybox", progress=progress)
 
 
@@ -115,7 +123,8 @@ def build_image(cache: Cache, kernel: KernelArtifact, progress: Progress) -> Ima
     programs = build_programs(cache, progress)
     modules = build_modules(cache, kernel, progress)
     key = make_key(
-        recipe=RECIPE,
+        recipe=hash_recipe(*_RECIPE),
+        depmod=identify_packages("kmod"),
         busybox=busybox.name,
         programs=programs.name,
         modules=modules.name,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.build import kconfig
+from lab.build.recipe import hash_recipe, identify_packages
 from lab.build.series import hash_series, read_series
 from lab.build.source_tree import identify
 from lab.build.toolchain import identify_compiler
@@ -18,7 +19,15 @@ from lab.progress import Progress
 from lab.sources import Fetched, fetch
 from lab.sources.pins import Source, TreeSource, sources_of
 
-RECIPE = "1"  # to be raised when the build changes what a kernel consists of
+_RECIPE = (
+    "build/kernel.py",
+    "build/kernel_plan.py",
+    "build/kernel_tree.py",
+    "build/series.py",
+    "build/source_tree.py",
+    "build/toolchain.py",
+)
+_PACKAGES = ("kmod", "libelf-dev")  # depmod's index; objtool rewrites objects
 
 
 @dataclass(frozen=True)
@@ -70,7 +79,8 @@ class KernelPlan:
     def key(self) -> str:
         """Key of the artifact."""
         return make_key(
-            recipe=RECIPE,
+            recipe=hash_recipe(*_RECIPE),
+            packages=identify_packages(*_PACKAGES),
             source=self.source_key,
             config=self.config_hash,
             series=self.series or "",

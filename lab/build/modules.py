@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lab.build.kernel import KernelArtifact
 from lab.build.kernel_tree import make_program, open_build
+from lab.build.recipe import hash_recipe
 from lab.build.toolchain import count_jobs, find_compiler
 from lab.cache import Cache, hash_tree, make_key
 from lab.checkout import IMAGES
@@ -15,7 +16,7 @@ from lab.errors import BuildError
 from lab.program import run_program
 from lab.progress import Progress
 
-RECIPE = "1"  # to be raised when this file changes what is built
+_RECIPE = ("build/modules.py", "build/kernel_tree.py", "build/toolchain.py")
 
 
 def build_modules(cache: Cache, kernel: KernelArtifact, progress: Progress) -> Path:
@@ -25,7 +26,7 @@ def build_modules(cache: Cache, kernel: KernelArtifact, progress: Progress) -> P
         BuildError: one doesn't build, or none came out.
     """
     key = make_key(
-        recipe=RECIPE,
+        recipe=hash_recipe(*_RECIPE),
         kernel=kernel.key,
         modules=hash_tree(IMAGES / "modules"),
         headers=hash_tree(IMAGES / "include"),

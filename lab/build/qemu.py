@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.build.overlay import is_laid, lay, overlay_files, patch_files
+from lab.build.recipe import hash_recipe, identify_packages
 from lab.build.source_tree import identify, link_tree, unpack
 from lab.build.toolchain import (
     compiler_environment,
@@ -31,7 +32,16 @@ from lab.progress import Progress
 from lab.sources import Fetched, fetch
 from lab.sources.pins import sources_of
 
-RECIPE = "1"  # to be raised when this file changes what is built
+_RECIPE = ("build/qemu.py", "build/overlay.py", "build/source_tree.py", "build/toolchain.py")
+_FIRMWARE_RECIPE = ("build/qemu.py",)
+_PACKAGES = (
+    "libc6-dev",
+    "libfdt-dev",
+    "libglib2.0-dev",
+    "libpixman-1-dev",
+    "linux-libc-dev",
+    "zlib1g-dev",
+)
 TARGET = "qemu-system-x86_64"
 CONFIGURE = (
     "--target-list=x86_64-softmmu",
@@ -85,15 +95,16 @@ def _make_plan(cache: Cache, progress: Progress) -> _Plan:
     fetched = fetch(cache, sources_of(QEMU_DEVICES / "pins.toml", "qemu"), progress)
     compiler = identify_compiler()
     tree_key = make_key(
-        recipe=RECIPE,
         source=identify(fetched),
         configure=" ".join(CONFIGURE),
         compiler=compiler,
         tools=hash_file(REQUIREMENTS),
+        packages=identify_packages(*_PACKAGES),
     )
     patches = " ".join(hash_file(patch) for patch in patch_files(QEMU_DEVICES))
     devices = hash_tree(QEMU_DEVICES, skip=lambda relative: not is_laid(relative))
-    return _Plan(fetched, tree_key, make_key(tree=tree_key, devices=devices, patches=patches))
+    key = make_key(tree=tree_key, devices=devices, patches=patches, recipe=hash_recipe(*_RECIPE))
+    return _Plan(fetched, tree_key, key)
 
 
 def build_qemu(cache: Cache, progress: Progress) -> QemuArtifact:
@@ -170,13 +181,15 @@ def _open_build(
             "PATH": f"{tools / 'bin'}:{os.environ.get('PATH', '/usr/bin:/bin')}",
             "CC": find_compiler(),
         }
-        if not (out / _CONFIGURED).exists():
+        configured = out / _CONFIGURED
+        recipe = hash_recipe(*_RECIPE)
+        if not configured.exists() or configured.read_text(encoding="utf-8") != recipe:
             shutil.rmtree(out, ignore_errors=True)
             out.mkdir()
             with progress.step("configuring QEMU", log=log) as step:
                 argv = ["../source/configure", f"--python={tools / 'bin' / 'python3'}", *CONFIGURE]
                 run_program(_program(argv, "a configured QEMU", log, out, environment), step)
-            (out / _CONFIGURED).touch()
+            configured.write_text(recipe, encoding="utf-8")
         with progress.step("building QEMU", log=log) as step:
             argv = ["ninja", f"-j{count_jobs()}", *targets]
             run_program(_program(argv, "a built QEMU", log, out, environment), step, read_ninja)
@@ -264,7 +277,7 @@ def fetch_firmware(cache: Cache, progress: Progress) -> tuple[Path, ...]:
             (package / folder).replace(directory / "firmware")
             shutil.rmtree(package)
 
-        key = make_key(recipe=RECIPE, source=fetched.identity)
+        key = make_key(recipe=hash_recipe(*_FIRMWARE_RECIPE), source=fetched.identity)
         path = cache.entry("firmware", key, build, title=package, progress=progress) / "firmware"
         if not (path / needed).is_file():
             raise BuildError(f"{needed} in {package} {fetched.version}", f"no such file in {path}")

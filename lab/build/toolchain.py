@@ -39,9 +39,8 @@ def find_compiler() -> str:
 
 
 def compiler_environment(cache: Cache) -> dict[str, str]:
-    """Variables for every build: no translations, and a compiler cache that goes with ours."""
+    """Variables for every build: a compiler cache that goes with ours, no make above it."""
     return {
-        "LC_ALL": "C",
         "CCACHE_DIR": str(cache.root / "ccache"),
         "CCACHE_MAXSIZE": CCACHE_MAX_SIZE,
         "CCACHE_NOHASHDIR": "1",

@@ -114,7 +114,9 @@ def _fetch_url(cache: Cache, source: UrlSource, progress: Progress) -> Fetched:
             partial.replace(directory / name)
 
     path = cache.entry("download", source.sha256[:24], build, title=name, progress=progress)
-    return Fetched((path / name,), source, name, source.sha256)
+    # the entry is named after the content: another URL of the same file may have named it
+    (kept,) = cache.hashes(path)
+    return Fetched((path / kept,), source, name, source.sha256)
 
 
 def _fetch_package(cache: Cache, source: DebianPackage, progress: Progress) -> Fetched:

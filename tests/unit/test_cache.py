@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from lab.cache import MANIFEST, Cache, hash_tree, make_key
-from lab.errors import CacheError
+from lab.errors import BuildError, CacheError, HostError
+from lab.program import ProgramLost
 from lab.progress import SilentProgress
 
 
@@ -95,9 +96,21 @@ def truncate(path: Path) -> None:
         lambda entry: (entry / "link").unlink(),
         lambda entry: truncate(entry / MANIFEST),
         lambda entry: (entry / MANIFEST).unlink(),
+        lambda entry: (entry / "bin" / "tool").chmod(0o444),
+        lambda entry: (entry / "bin" / "more").write_text("x"),
         lambda entry: (entry / MANIFEST).write_text('{"schema": 1}'),
     ],
-    ids=["flipped", "truncated", "gone", "link gone", "manifest cut", "no manifest", "other"],
+    ids=[
+        "flipped",
+        "truncated",
+        "gone",
+        "link gone",
+        "manifest cut",
+        "no manifest",
+        "no run bit",
+        "one more",
+        "other",
+    ],
 )
 def test_damage_is_noticed_and_built_again(tmp_path: Path, harm: object) -> None:
     entry = Cache(tmp_path).entry("tool", "k1", write_data)
@@ -192,9 +205,48 @@ def test_collect_removes_what_dead_labs_left_and_spares_the_living(tmp_path: Pat
     dead.communicate()
     assert len(Cache(tmp_path / "dead").collect().paths) == 1
     assert list((tmp_path / "dead" / "tool").iterdir()) == []
-    assert Cache(tmp_path / "alive").collect().paths == ()
+    for unused_days in (30.0, 0.0):
+        with pytest.raises(CacheError, match="when it has ended"):
+            Cache(tmp_path / "alive").collect(unused_days)
+    assert len(list((tmp_path / "alive" / "tool").iterdir())) == 1
     alive.kill()
     alive.communicate()
+    assert len(Cache(tmp_path / "alive").collect().paths) == 1
+
+
+def test_collect_leaves_what_a_lab_only_reads(tmp_path: Path) -> None:
+    Cache(tmp_path).entry("tool", "k1", write_data)
+    reader = Cache(tmp_path)
+    entry = reader.find("tool", "k1")
+    with pytest.raises(CacheError, match="no other lab"):
+        Cache(tmp_path).collect(0)
+    assert entry is not None
+    assert (entry / "bin" / "tool").exists()
+    assert reader.collect(0).paths == (entry,)  # its own use doesn't keep it off
+    with pytest.raises(CacheError, match="no other lab"):
+        Cache(tmp_path).collect(0)  # and goes on afterwards
+    del reader
+    Cache(tmp_path).collect(0)
+
+
+def test_zero_days_empty_the_cache(tmp_path: Path) -> None:
+    for name in ("apt/suite/lists", "ccache/0"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "file").write_text("x")
+    Cache(tmp_path).collect(1)
+    assert (tmp_path / "ccache" / "0" / "file").exists()
+    Cache(tmp_path).collect(0)
+    assert [path.name for path in tmp_path.iterdir()] == ["locks"]
+
+
+@pytest.mark.parametrize("name", ["two words", "a:b", "a#b", "a$b", "it's"])
+def test_a_path_that_builds_break_at_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(HostError, match="XDG_CACHE_HOME"):
+        Cache(tmp_path / name)
+    (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to(name)
+    with pytest.raises(HostError, match="XDG_CACHE_HOME"):
+        Cache(tmp_path / "link")
 
 
 def test_collect_removes_only_what_was_not_used(tmp_path: Path) -> None:
@@ -235,6 +287,16 @@ def test_a_worktree_knows_that_its_last_user_was_killed(tmp_path: Path) -> None:
         assert (tree.path / "file").read_text() == "kept"
     with cache.worktree("kernel", "w", SilentProgress(), "w") as tree:
         assert not tree.interrupted
+
+
+@pytest.mark.parametrize(("error", "interrupted"), [(ProgramLost, True), (BuildError, False)])
+def test_a_worktree_knows_that_a_program_was_lost_in_it(
+    tmp_path: Path, error: type[BuildError | ProgramLost], interrupted: bool
+) -> None:
+    with pytest.raises(error), Cache(tmp_path).worktree("kernel", "w", SilentProgress(), "w"):
+        raise error("an end", "none")
+    with Cache(tmp_path).worktree("kernel", "w", SilentProgress(), "w") as tree:
+        assert tree.interrupted == interrupted
 
 
 def test_a_cache_that_cant_be_written_says_what_to_do(tmp_path: Path) -> None:

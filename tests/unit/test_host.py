@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lab import doctor
-from lab.cache import Cache
+from lab.cache import MANIFEST, Cache
 from lab.checkout import ROOT
 from lab.host import NEEDS, Need, has, missing_packages
 from lab.progress import SilentProgress
@@ -93,6 +94,31 @@ def test_before_anything_is_built_kvm_is_not_tried(
     answer = doctor.ask_kvm(Cache(tmp_path / "cache"), SilentProgress())
     assert not answer.usable
     assert "build all" in answer.reason
+
+
+def test_the_trial_takes_only_what_is_whole_and_a_plain_kernel(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+
+    def publish(kind: str, key: str, name: str, title: str = "") -> Path:
+        def build(directory: Path) -> None:
+            path = directory / name
+            if kind == "firmware":
+                path.mkdir()
+                path = path / "file"
+            path.write_text("x")
+
+        return cache.entry(kind, key, build, title=title) / name
+
+    qemu = publish("qemu", "q", "qemu-system-x86_64")
+    plain = publish("kernel", "a", "vmlinux", "kernel 7.3 plain patched")
+    publish("kernel", "b", "vmlinux", "kernel 7.3 kasan patched")
+    assert doctor.find_trial(cache) is None
+    good = publish("firmware", "good", "firmware")
+    bad = publish("firmware", "bad", "firmware")
+    (bad / "file").chmod(0o644)
+    (bad / "file").write_text("y")
+    os.utime(plain.parent / MANIFEST, (1, 1))
+    assert doctor.find_trial(cache) == doctor.Trial(qemu, (good,), plain)
 
 
 @pytest.mark.parametrize(

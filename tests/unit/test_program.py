@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from lab.errors import BuildError, HostError, SourceError
-from lab.program import Program, ask_program, first_error, read_ninja, run_program
+from lab.program import Program, ProgramLost, ask_program, first_error, read_ninja, run_program
 from lab.progress import SilentProgress
 
 
@@ -123,6 +123,41 @@ def test_nothing_survives_the_lab(tmp_path: Path, number: signal.Signals) -> Non
     assert wait_until_gone(mark) == []
     # with the lab alive, tools may remove half-written files first
     assert (tmp_path / "polite").exists() == (number == signal.SIGINT)
+
+
+def test_a_dead_warden_takes_the_program_along(tmp_path: Path) -> None:
+    mark = f"mark-{uuid.uuid4()}"
+    script = f"kill -9 $PPID; sleep 1; touch {tmp_path}/went-on; : {mark}"
+    with pytest.raises(ProgramLost, match="killed by signal 9"):
+        run_program(Program(["sh", "-c", script], awaited="x", log=tmp_path / "log"))
+    time.sleep(1.5)
+    assert alive(mark) == []
+    assert not (tmp_path / "went-on").exists()
+
+
+PASSED = ("http_proxy", "HTTPS_PROXY", "SSL_CERT_FILE", "PIP_INDEX_URL", "APT_CONFIG", "TMPDIR")
+NOT_PASSED = ("KCFLAGS", "CFLAGS", "CPATH", "LOCALVERSION", "LLVM", "KBUILD_VERBOSE", "PYTHONPATH")
+
+
+@pytest.mark.parametrize("how", ["run", "ask"])
+def test_only_named_variables_reach_a_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    for name in (*PASSED, *NOT_PASSED):
+        monkeypatch.setenv(name, f"/of-the-caller/{name}")
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    extra = {"CFLAGS": "-O1"}
+    if how == "run":
+        lines = run_program(Program(["env"], awaited="x", log=tmp_path / "log", env=extra))
+    else:
+        lines = ask_program(["env"], awaited="x", env=extra).splitlines()
+    got = dict(line.split("=", 1) for line in lines if "=" in line)
+    assert {name: got.get(name) for name in PASSED} == {
+        name: f"/of-the-caller/{name}" for name in PASSED
+    }
+    assert got["CFLAGS"] == "-O1"
+    assert got["LC_ALL"] == "C"
+    assert [name for name in got if name in NOT_PASSED] == ["CFLAGS"]
 
 
 def test_progress_is_read_from_the_output(tmp_path: Path) -> None:

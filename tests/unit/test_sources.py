@@ -120,6 +120,14 @@ def test_the_first_source_is_taken_and_kept(server: Server, tmp_path: Path) -> N
     assert progress.warnings == []
 
 
+def test_the_same_content_under_another_name_is_found(server: Server, tmp_path: Path) -> None:
+    cache, progress = Cache(tmp_path / "cache"), SilentProgress()
+    fetch(cache, (url(server),), progress)
+    other = fetch(cache, (url(server, "other.tar"),), progress)
+    assert other.files[0].read_bytes() == CONTENT
+    assert len(server.log) == 1
+
+
 def test_a_fallback_is_said_and_recorded(server: Server, tmp_path: Path) -> None:
     progress = SilentProgress()
     fetched = fetch(
