@@ -57,6 +57,7 @@ NEEDS = (
     Need("patch", "our kernel series and QEMU's glue", programs=("patch",)),
     Need("dpkg-dev", "unpacking source packages", programs=("dpkg-source",)),
     Need("kmod", "module index of the guest image", programs=("depmod",)),
+    Need("cpio", "the tests' second opinion on the initramfs", programs=("cpio",)),
     Need("ccache", "building again in seconds", programs=("ccache",)),
     Need("git", "the checkout", programs=("git",)),
     Need("ca-certificates", "downloads", files=("/etc/ssl/certs/ca-certificates.crt",)),
