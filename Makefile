@@ -73,6 +73,10 @@ check: lint ## linters, types and unit tests, in less than a minute
 check-device: setup ## build and run the device models' own tests
 	$(BIN)/python -m pytest -m device tests/device $(ARGS)
 
+.PHONY: check-style
+check-style: setup ## QEMU's and the kernel's checkpatch on the device models, patches and modules
+	$(BIN)/python -m pytest -q tests/style $(ARGS)
+
 .PHONY: lint
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check $(SOURCES)

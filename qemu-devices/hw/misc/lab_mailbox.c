@@ -325,7 +325,8 @@ static void lab_mailbox_instance_init(Object *obj)
 {
     LabMailboxState *s = LAB_MAILBOX(obj);
 
-    s->pause_bh = qemu_bh_new(lab_mailbox_pause_bh, s);
+    s->pause_bh = qemu_bh_new_guarded(lab_mailbox_pause_bh, s,
+                                      &DEVICE(obj)->mem_reentrancy_guard);
 }
 
 static void lab_mailbox_instance_finalize(Object *obj)
