@@ -2,7 +2,8 @@
 """The command line: one thin function a verb, the only place that prints results or exits.
 
 Results go to standard output, progress and errors to standard error. Exit status: 0 PASS, 1 FAIL,
-2 wrong usage, 3 ERROR, 4 CRASH, 5 TIMEOUT, 6 LOST, 130 interrupted.
+2 wrong usage (an option, a lab file or a series that can't be), 3 ERROR, 4 CRASH, 5 TIMEOUT,
+6 LOST, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from lab.run import run_experiment
 from lab.run_folder import RECORD, RunFolder, default_folder
 from lab.run_mode import RunOptions
 
+WRONG_USAGE = 2
 INTERRUPTED = 130
 
 app = typer.Typer(
@@ -89,6 +91,10 @@ def _failures() -> Iterator[None]:
         raise
     except OptionError as error:
         raise typer.BadParameter(harmless(str(error))) from error
+    except ConfigError as error:
+        # whether it stood on the command line or in a file: it is for the caller to correct
+        _say_failure(error)
+        raise typer.Exit(WRONG_USAGE) from None
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
         raise typer.Exit(INTERRUPTED) from None

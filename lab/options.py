@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Iterable
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from lab.config import Clock, LabFile
 from lab.experiments.base import Fault
@@ -60,8 +60,22 @@ def split_settings(settings: Iterable[str]) -> tuple[dict[str, Any], dict[str, A
         if not equals or not key:
             raise OptionError(f"{setting!r} is not KEY=VALUE")
         to = machine if key.partition(".")[0] in _SECTIONS and "." in key else experiment
-        to[key] = parse_value(text.strip())
+        value = parse_value(text.strip())
+        if to is machine and not isinstance(value, str) and _is_text(key):
+            value = text.strip()  # 7.10 is a version, not 7.1
+        to[key] = value
     return machine, experiment
+
+
+def _is_text(key: str) -> bool:
+    """Whether a dotted key of the lab file takes plain text."""
+    model: Any = LabFile
+    for part in key.split("."):
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            return False
+        field = model.model_fields.get(part)
+        model = field.annotation if field else None
+    return model is str
 
 
 def override(lab: LabFile, machine: dict[str, Any], *, clock: Clock | None = None) -> LabFile:

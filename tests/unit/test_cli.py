@@ -132,7 +132,7 @@ def test_no_engine_is_an_error_before_the_run(
 
 def test_a_folder_with_foreign_files_is_refused(own: Path, tmp_path: Path) -> None:
     result = call("run", own, "--output", tmp_path)
-    assert result.exit_code == 3
+    assert result.exit_code == 2
     assert "own.py" in result.stderr
     assert "next:" in result.stderr
 
@@ -157,7 +157,7 @@ def test_a_wrong_lab_file_is_an_error_that_names_the_field(own: Path, tmp_path: 
     lab_file = tmp_path / "lab.toml"
     lab_file.write_text("[engine]\ncount = 99\n")
     result = call("run", own, "--output", tmp_path / "out", "--lab-file", lab_file)
-    assert result.exit_code == 3
+    assert result.exit_code == 2
     assert "engine.count" in result.stderr
 
 
@@ -166,7 +166,7 @@ def test_unknown_experiment(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "compaction" in result.stderr
     assert "move-pages" in result.stderr
-    assert call("run", tmp_path / "none.py").exit_code == 3
+    assert call("run", tmp_path / "none.py").exit_code == 2
 
 
 @pytest.mark.parametrize("form", ["table", "html", "junit", "ktap", "json"])
@@ -181,10 +181,10 @@ def test_report_shows_a_run_again(tmp_path: Path, form: str) -> None:
 
 
 def test_report_of_nothing(tmp_path: Path) -> None:
-    assert call("report", tmp_path).exit_code == 3
+    assert call("report", tmp_path).exit_code == 2
     (tmp_path / "record.json").write_text("{}")
     result = call("report", tmp_path)
-    assert result.exit_code == 3
+    assert result.exit_code == 2
     assert "not of this schema" in result.stderr
 
 
@@ -258,7 +258,7 @@ def test_whatever_goes_wrong_is_3_and_never_1(
 def test_debug_shows_the_traceback_and_keeps_the_status(own: Path, tmp_path: Path) -> None:
     for words in (("report", tmp_path / "none"), ("run", own, "--output", own.parent)):
         result = call("--debug", *words)
-        assert result.exit_code == 3
+        assert result.exit_code == 2
         assert "Traceback" in result.stderr
 
 
@@ -294,7 +294,7 @@ def test_parameters_that_give_no_machine_or_one_twice_are_wrong_usage(
 def test_a_record_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "record.json").write_bytes(b"\xff\xfe{}")
     result = call("report", tmp_path)
-    assert result.exit_code == 3
+    assert result.exit_code == 2
     assert "UTF-8" in result.stderr
 
 

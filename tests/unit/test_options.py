@@ -45,6 +45,17 @@ def test_settings_go_to_the_machine_or_to_the_experiment() -> None:
     assert experiment == {"nr_dma_chan": 2, "rounds": 3}
 
 
+@pytest.mark.parametrize("text", ["7.10", '"7.10"', "'7.10'", " 7.10 "])
+def test_a_version_needs_no_quotes(text: str) -> None:
+    machine, _ = split_settings([f"kernel.base={text}"])
+    assert override(LabFile(), machine).kernel.base == "7.10"
+
+
+def test_only_text_is_taken_as_text() -> None:
+    machine, _ = split_settings(["engine.count=7", "kernel.base.x=7.10"])
+    assert machine == {"engine.count": 7, "kernel.base.x": 7.1}
+
+
 @pytest.mark.parametrize("text", ["engine.count", "=3", ""])
 def test_setting_without_key_or_value_is_refused(text: str) -> None:
     with pytest.raises(OptionError, match="KEY=VALUE"):
