@@ -29,12 +29,15 @@ from lab.sources.archive import find_mirror
 # Sources, build trees and artifacts of one base with room to work; and once they are there.
 NEEDED_BYTES = 8 << 30
 NEEDED_WARM_BYTES = 2 << 30
+# A guest of the default topology with QEMU around it; two of them run at once.
+NEEDED_MEMORY_BYTES = 6 << 30
 KVM_DEADLINE_S = 30.0
 KVM_DEVICE = Path("/dev/kvm")
 # A kernel without a program to run gets this far only if everything before worked.
 _BOOTED = re.compile(r"No working init found|VFS: Unable to mount root fs")
 _HOW_IT_ENDED = re.compile(r"exit status \d+|still running after \d+ s")
 _CPU_MODEL = Path("/proc/cpuinfo")
+_MEMORY = Path("/proc/meminfo")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -59,6 +62,7 @@ def check_host(cache: Cache) -> list[Finding]:
         Finding("packages", not missing, f"missing: {seen}" if missing else "all there", remedy)
     )
     findings.append(_check_room(cache))
+    findings.append(_check_memory(_MEMORY.read_text(encoding="utf-8")))
     try:
         findings.append(Finding("package archive", True, find_mirror()))
     except HostError as error:
@@ -87,6 +91,15 @@ def _check_room(cache: Cache) -> Finding:
     seen = f"{free / 1e9:.1f} GB free at {place}, {needed / 1e9:.1f} GB needed"
     remedy = "dcbm-lab cache gc, or set XDG_CACHE_HOME to a place with more room"
     return Finding("room", free >= needed, seen, remedy)
+
+
+def _check_memory(meminfo: str) -> Finding:
+    """From /proc/meminfo: what can be had without swapping."""
+    found = re.search(r"^MemAvailable:\s+(\d+) kB$", meminfo, re.MULTILINE)
+    free = int(found[1]) * 1024 if found else 0
+    seen = f"{free / 1e9:.1f} GB available, {NEEDED_MEMORY_BYTES / 1e9:.1f} GB for two guests"
+    remedy = "--jobs 1, or smaller nodes: --set topology.nodes.0.memory_mib=384"
+    return Finding("memory", free >= NEEDED_MEMORY_BYTES, seen, remedy)
 
 
 @dataclass(frozen=True)

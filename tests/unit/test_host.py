@@ -79,6 +79,24 @@ def test_too_little_room_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "cache gc" in room.remedy
 
 
+@pytest.mark.parametrize(
+    ("meminfo", "enough"),
+    [
+        ("MemTotal: 99 kB\nMemAvailable:   6291456 kB\n", True),
+        ("MemTotal: 99999999 kB\nMemAvailable:   6291455 kB\n", False),
+        ("MemTotal: 99999999 kB\n", False),
+    ],
+)
+def test_memory_for_two_guests(
+    meminfo: str, enough: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "meminfo").write_text(meminfo)
+    monkeypatch.setattr(doctor, "_MEMORY", tmp_path / "meminfo")
+    found = {finding.name: finding for finding in doctor.check_host(Cache(tmp_path))}["memory"]
+    assert found.ok == enough
+    assert "--jobs 1" in found.remedy
+
+
 def test_no_kvm_device_is_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "KVM_DEVICE", tmp_path / "kvm")
     answer = doctor.ask_kvm(Cache(tmp_path), SilentProgress())
