@@ -77,6 +77,14 @@ check-device: setup ## build and run the device models' own tests
 check-style: setup ## QEMU's and the kernel's checkpatch on the device models, patches and modules
 	$(BIN)/python -m pytest -q tests/style $(ARGS)
 
+.PHONY: bench-device
+bench-device: setup ## how fast the device models copy: alone against memcpy, and in a guest (ARGS="--output FILE")
+	$(BIN)/python -m lab.device_bench $(ARGS)
+
+.PHONY: fit-timing
+fit-timing: setup ## fit timing profile zen3 to the published figures, and compare the device's numbers
+	$(BIN)/python -m lab.timing_fit
+
 .PHONY: lint
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check $(SOURCES)

@@ -42,6 +42,19 @@ class Iommu(StrEnum):
     INTEL = "intel"
 
 
+class Profile(StrEnum):
+    """How long the engines take to copy, in virtual time; the device model has the numbers.
+
+    ``zen3`` is fitted to the published figures (`lab.timing_fit`), ``slow`` keeps windows for races
+    open, ``custom`` takes its numbers from the lab file.
+    """
+
+    INSTANT = "instant"
+    SLOW = "slow"
+    ZEN3 = "zen3"
+    CUSTOM = "custom"
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -66,17 +79,49 @@ class Topology(_Model):
 class Engine(_Model):
     """The emulated DMA functions and their timing.
 
-    ``latency_ns`` is the fixed cost of a descriptor, ``bandwidth_bytes_per_s`` the rate of one
-    function, ``fabric_bandwidth_bytes_per_s`` the limit that all functions share; 0 is unlimited.
+    Without a ``profile`` the experiment has its own, unless a number is given, which makes it
+    ``custom``. ``latency_ns`` is the fixed cost of a descriptor, ``bandwidth_bytes_per_s`` the rate
+    of one function, ``fabric_bandwidth_bytes_per_s`` the limit that all functions of a node share,
+    ``link_bandwidth_bytes_per_s`` that of all copies from node to node; 0 is unlimited, and so is
+    what a custom profile doesn't say.
     """
 
     kind: Literal["ptdma"] = "ptdma"
     count: Annotated[int, Field(ge=0, le=MAX_ENGINES)] = 1
     node: Annotated[int, Field(ge=0, le=7)] = 1
     msix: bool = True
-    latency_ns: Annotated[int, Field(ge=0, le=10_000_000_000)] = 350
-    bandwidth_bytes_per_s: Annotated[int, Field(ge=0)] = 2_900_000_000
-    fabric_bandwidth_bytes_per_s: Annotated[int, Field(ge=0)] = 18_000_000_000
+    profile: Profile | None = None
+    latency_ns: Annotated[int, Field(ge=0, le=10_000_000_000)] | None = None
+    bandwidth_bytes_per_s: Annotated[int, Field(ge=0)] | None = None
+    fabric_bandwidth_bytes_per_s: Annotated[int, Field(ge=0)] | None = None
+    link_bandwidth_bytes_per_s: Annotated[int, Field(ge=0)] | None = None
+
+    @property
+    def timing_given(self) -> bool:
+        """Whether there is a number, which only the custom profile takes."""
+        numbers = (
+            self.latency_ns,
+            self.bandwidth_bytes_per_s,
+            self.fabric_bandwidth_bytes_per_s,
+            self.link_bandwidth_bytes_per_s,
+        )
+        return any(number is not None for number in numbers)
+
+    @property
+    def timing(self) -> Profile:
+        """The profile that applies."""
+        if self.profile is None:
+            return Profile.CUSTOM if self.timing_given else Profile.INSTANT
+        return self.profile
+
+    @model_validator(mode="after")
+    def _numbers_are_custom(self) -> Engine:
+        if self.timing_given and self.timing is not Profile.CUSTOM:
+            raise ValueError(
+                f"profile = {self.profile} has its own latency and bandwidths; give them with "
+                "profile = custom, or without a profile"
+            )
+        return self
 
 
 class Kernel(_Model):
@@ -103,6 +148,14 @@ class LabFile(_Model):
                 f"{len(self.topology.nodes)} nodes"
             )
         return self
+
+
+def with_default_profile(lab: LabFile, profile: Profile) -> LabFile:
+    """`lab` with a timing profile for its engines if it doesn't choose one itself."""
+    if lab.engine.profile is not None or lab.engine.timing_given:
+        return lab
+    engine = lab.engine.model_copy(update={"profile": profile})
+    return lab.model_copy(update={"engine": engine})
 
 
 def check_iommu(topology: Topology, engine: Engine) -> None:

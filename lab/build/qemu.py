@@ -61,6 +61,7 @@ REQUIREMENTS = QEMU_DEVICES / "build-requirements.txt"
 _TIMEOUT_S = 3600.0
 _CONFIGURED = ".dcbm-lab-configured"
 _QTEST_FOLDER = Path("tests/qtest")
+DEVICE_BENCH = "amd-dma-bench"
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,23 @@ def build_qtests(cache: Cache, progress: Progress) -> dict[str, Path]:
 
     path = cache.entry("qtest", plan.key, build, title="device tests", progress=progress)
     return {name: path / name for name in names}
+
+
+def build_device_bench(cache: Cache, progress: Progress) -> Path:
+    """The program that measures the device models' speed, from the cache or built.
+
+    Raises:
+        BuildError: it doesn't build.
+    """
+    plan = _make_plan(cache, progress)
+
+    def build(directory: Path) -> None:
+        target = str(_QTEST_FOLDER / DEVICE_BENCH)
+        with _open_build(cache, plan, [TARGET, target], progress) as out:
+            shutil.copy2(out / target, directory)
+
+    key = make_key(qemu=plan.key, program=DEVICE_BENCH)
+    return cache.entry("qtest", key, build, title="device bench", progress=progress) / DEVICE_BENCH
 
 
 @contextmanager

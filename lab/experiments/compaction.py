@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from lab.config import MAX_ENGINES, LabFile
+from lab.config import MAX_ENGINES, LabFile, Profile, with_default_profile
 from lab.dcbm import Dcbm, load
 from lab.errors import ConfigError, PremiseError
 from lab.experiments import checks, engines, premises
@@ -81,6 +81,7 @@ def plan(lab: LabFile, parameters: CompactionParameters) -> list[CompactionMode]
     Raises:
         ConfigError: the machine lacks the node or the engines.
     """
+    lab = with_default_profile(lab, Profile.ZEN3)
     nodes = lab.topology.nodes
     if parameters.node >= len(nodes):
         raise ConfigError(

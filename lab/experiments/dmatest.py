@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, field_validator
 
-from lab.config import MAX_ENGINES, LabFile
+from lab.config import MAX_ENGINES, LabFile, Profile, with_default_profile
 from lab.errors import PremiseError
 from lab.experiments import checks, engines, premises
 from lab.experiments.base import Experiment, ModePlan, Parameters, Session
@@ -65,6 +65,7 @@ Run = Session[ModePlan, DmatestParameters]
 
 def plan(lab: LabFile, parameters: DmatestParameters) -> list[ModePlan]:
     """A mode for each number of engines and each kind of interrupt."""
+    lab = with_default_profile(lab, Profile.INSTANT)
     modes = []
     for count in parameters.engine_counts:
         for msix in (True, False):

@@ -21,7 +21,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from lab.config import MAX_ENGINES, LabFile
+from lab.config import MAX_ENGINES, LabFile, Profile, with_default_profile
 from lab.dcbm import Dcbm, load
 from lab.errors import ConfigError, PremiseError
 from lab.experiments import checks, engines, premises
@@ -87,6 +87,7 @@ def plan(lab: LabFile, parameters: MovePagesParameters) -> list[MovePagesMode]:
     Raises:
         ConfigError: the machine lacks a node, memory or engines.
     """
+    lab = with_default_profile(lab, Profile.ZEN3)
     nodes = lab.topology.nodes
     for node in (parameters.from_node, parameters.to_node):
         if node >= len(nodes):

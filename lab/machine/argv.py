@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from lab.config import Clock, Engine, Iommu, Topology, check_iommu
+from lab.config import Clock, Engine, Iommu, Profile, Topology, check_iommu
 from lab.errors import ConfigError
 
 CONSOLE_LOG = "console.log"
@@ -253,10 +253,8 @@ def _engine_arguments(engine: Engine) -> list[str]:
     """
     if not engine.count:
         return []
-    arguments = [
-        "-object",
-        f"amd-dma-fabric,id={_FABRIC_ID},bandwidth={engine.fabric_bandwidth_bytes_per_s}",
-    ]
+    fabric_timing, engine_timing = _timing_properties(engine)
+    arguments = ["-object", f"amd-dma-fabric,id={_FABRIC_ID},{fabric_timing}"]
     for index, name in enumerate(engine_ids(engine)):
         port, function = divmod(index, _FUNCTIONS_PER_SLOT)
         if function == 0:
@@ -268,7 +266,22 @@ def _engine_arguments(engine: Engine) -> list[str]:
         arguments += [
             "-device",
             f"amd-ptdma,id={name},bus=port{port},addr=00.{function},multifunction=on,"
-            f"fabric={_FABRIC_ID},latency-ns={engine.latency_ns},"
-            f"bandwidth={engine.bandwidth_bytes_per_s},msix={'on' if engine.msix else 'off'}",
+            f"fabric={_FABRIC_ID},{engine_timing},msix={'on' if engine.msix else 'off'}",
         ]
     return arguments
+
+
+def _timing_properties(engine: Engine) -> tuple[str, str]:
+    """Properties of the fabric and of each engine."""
+    profile = f"profile={engine.timing}"
+    if engine.timing is not Profile.CUSTOM:
+        return profile, profile
+    fabric = (
+        f"{profile},bandwidth={engine.fabric_bandwidth_bytes_per_s or 0},"
+        f"link-bandwidth={engine.link_bandwidth_bytes_per_s or 0}"
+    )
+    device = (
+        f"{profile},latency-ns={engine.latency_ns or 0},"
+        f"bandwidth={engine.bandwidth_bytes_per_s or 0}"
+    )
+    return fabric, device

@@ -48,6 +48,8 @@ def qtests(qemu: QemuArtifact) -> dict[str, Path]:
 
 
 QTESTS = {
+    "amd-dma-copy-test",
+    "amd-dma-timing-test",
     "amd-ptdma-error-test",
     "amd-ptdma-fault-test",
     "amd-ptdma-queue-test",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.config import Clock, Engine, Iommu, Node, Topology
+from lab.config import Clock, Engine, Iommu, Node, Profile, Topology
 from lab.errors import ConfigError
 from lab.machine.argv import BootFiles, MachineSpec, build_argv, kernel_command_line
 
@@ -47,10 +47,10 @@ def test_the_whole_default_machine() -> None:
         -chardev file,id=console,path=console.log -serial chardev:console
         -device lab-mailbox,id=mailbox,chardev=mailbox,bus=pcie.0,addr=0x3
         -device pvpanic-pci,bus=pcie.0,addr=0x4
-        -object amd-dma-fabric,id=dma-fabric,bandwidth=18000000000
+        -object amd-dma-fabric,id=dma-fabric,profile=instant
         -device pcie-root-port,id=port0,bus=bridge1,addr=0x1,chassis=1,slot=0
         -device amd-ptdma,id=dma0,bus=port0,addr=00.0,multifunction=on,fabric=dma-fabric,"""
-    expected += """latency-ns=350,bandwidth=2900000000,msix=on
+    expected += """profile=instant,msix=on
         -no-reboot -action panic=none -S -L /f/seabios -L /f/qemu
         -kernel /k/vmlinux -initrd /i/initramfs -append"""
     assert argv(spec)[:-1] == expected.split()
@@ -104,11 +104,27 @@ def test_no_engines_no_fabric() -> None:
 
 
 def test_the_timing_model_reaches_the_devices() -> None:
-    engine = Engine(latency_ns=7, bandwidth_bytes_per_s=11, fabric_bandwidth_bytes_per_s=13)
+    engine = Engine(
+        latency_ns=7,
+        bandwidth_bytes_per_s=11,
+        fabric_bandwidth_bytes_per_s=13,
+        link_bandwidth_bytes_per_s=17,
+    )
     arguments = argv(MachineSpec(engine=engine))
     (device,) = [d for d in values(arguments, "-device") if d.startswith("amd-ptdma")]
-    assert {"latency-ns=7", "bandwidth=11"} <= set(device.split(","))
-    assert "amd-dma-fabric,id=dma-fabric,bandwidth=13" in values(arguments, "-object")
+    assert {"profile=custom", "latency-ns=7", "bandwidth=11"} <= set(device.split(","))
+    fabric = "amd-dma-fabric,id=dma-fabric,profile=custom,bandwidth=13,link-bandwidth=17"
+    assert fabric in values(arguments, "-object")
+
+
+@pytest.mark.parametrize("profile", [Profile.INSTANT, Profile.SLOW, Profile.ZEN3])
+def test_the_device_knows_a_named_profile_s_numbers(profile: Profile) -> None:
+    arguments = argv(MachineSpec(engine=Engine(profile=profile)))
+    (device,) = [d for d in values(arguments, "-device") if d.startswith("amd-ptdma")]
+    assert f"profile={profile}" in device.split(",")
+    assert "latency" not in device
+    assert "bandwidth" not in device
+    assert f"amd-dma-fabric,id=dma-fabric,profile={profile}" in values(arguments, "-object")
 
 
 @pytest.mark.parametrize(

@@ -6,18 +6,10 @@
 
 #include "qemu/osdep.h"
 #include "qemu/timer.h"
-#include "qemu/units.h"
 #include "migration/vmstate.h"
 #include "hw/dma/amd_dma_channel.h"
+#include "amd_dma_copy.h"
 #include "trace.h"
-
-/*
- * The main loop gets its turn at least once in so many bytes of RAM.  Bytes
- * that a device has to answer for cost more: there is a call for each few of
- * them.
- */
-#define AMD_DMA_SLICE_COST      (1 * MiB)
-#define AMD_DMA_MMIO_BYTE_COST  64
 
 AMDDMAStatus amd_dma_status_of_read(MemTxResult result)
 {
@@ -49,102 +41,6 @@ static void amd_dma_channel_arm(AMDDMAChannel *ch, int64_t expire_ns)
     timer_mod(ch->timer, MAX(expire_ns, amd_dma_time_add(now_ns, 1)));
 }
 
-static uint64_t amd_dma_channel_source(const AMDDMAChannel *ch)
-{
-    return ch->copy.source + ch->copied;
-}
-
-static uint64_t amd_dma_channel_destination(const AMDDMAChannel *ch)
-{
-    return ch->copy.destination + ch->effects.displacement + ch->copied;
-}
-
-static uint32_t amd_dma_channel_size(const AMDDMAChannel *ch)
-{
-    return ch->effects.partial ? MIN(ch->effects.partial_size, ch->copy.size)
-                               : ch->copy.size;
-}
-
-static uint32_t amd_dma_channel_piece_size(const AMDDMAChannel *ch)
-{
-    uint64_t source = amd_dma_channel_source(ch);
-    uint64_t destination = amd_dma_channel_destination(ch);
-    uint32_t left = amd_dma_channel_size(ch) - ch->copied;
-
-    left = MIN(left, AMD_DMA_PIECE_SIZE - source % AMD_DMA_PIECE_SIZE);
-    return MIN(left, AMD_DMA_PIECE_SIZE - destination % AMD_DMA_PIECE_SIZE);
-}
-
-static void amd_dma_channel_flip(AMDDMAChannel *ch, uint32_t size)
-{
-    uint32_t offset = ch->effects.flip_offset;
-
-    if (ch->effects.flip && offset >= ch->copied &&
-        offset - ch->copied < size) {
-        ch->piece[offset - ch->copied] ^= 0xff;
-        trace_amd_dma_channel_flip(ch->faults->name, offset);
-    }
-}
-
-/*
- * Is this RAM?  The page of an address that an IOMMU translates isn't taken
- * for RAM, whatever is behind it: looking there would count as an access.
- */
-static bool amd_dma_channel_is_ram(const AMDDMAChannel *ch, uint64_t address)
-{
-    MemoryRegionSection section = memory_region_find(ch->as->root, address, 1);
-    bool ram = section.mr && memory_region_is_ram(section.mr);
-
-    memory_region_unref(section.mr);
-    return ram;
-}
-
-static uint32_t amd_dma_channel_piece_cost(const AMDDMAChannel *ch,
-                                           uint32_t size)
-{
-    if (amd_dma_channel_is_ram(ch, amd_dma_channel_source(ch)) &&
-        amd_dma_channel_is_ram(ch, amd_dma_channel_destination(ch))) {
-        return size;
-    }
-    return size * AMD_DMA_MMIO_BYTE_COST;
-}
-
-/*
- * Copy the next slice.
- *
- * A write can have any side effect, a reset or an unplug of this very device
- * included; @generation tells.
- *
- * Returns: how it went; AMD_DMA_DONE with copied < size: there is more.
- */
-static AMDDMAStatus amd_dma_channel_copy_slice(AMDDMAChannel *ch)
-{
-    uint32_t generation = ch->generation;
-    uint32_t cost = 0;
-
-    while (ch->copied < amd_dma_channel_size(ch) &&
-           cost < AMD_DMA_SLICE_COST) {
-        uint32_t size = amd_dma_channel_piece_size(ch);
-        MemTxResult result;
-
-        cost += amd_dma_channel_piece_cost(ch, size);
-        result = dma_memory_read(ch->as, amd_dma_channel_source(ch),
-                                 ch->piece, size, MEMTXATTRS_UNSPECIFIED);
-        if (result != MEMTX_OK || generation != ch->generation) {
-            return amd_dma_status_of_read(result);
-        }
-
-        amd_dma_channel_flip(ch, size);
-        result = dma_memory_write(ch->as, amd_dma_channel_destination(ch),
-                                  ch->piece, size, MEMTXATTRS_UNSPECIFIED);
-        if (result != MEMTX_OK || generation != ch->generation) {
-            return amd_dma_status_of_write(result);
-        }
-        ch->copied += size;
-    }
-    return AMD_DMA_DONE;
-}
-
 /* The owner's message to the guest can have side effects like any write */
 static void amd_dma_channel_retire(AMDDMAChannel *ch, AMDDMAStatus status)
 {
@@ -173,11 +69,11 @@ static void amd_dma_channel_step(void *opaque)
     }
 
     status = ch->effects.code ? AMD_DMA_INJECTED_ERROR
-                              : amd_dma_channel_copy_slice(ch);
+                              : amd_dma_copy_slice(ch);
     if (generation != ch->generation) {
         return;
     }
-    if (status == AMD_DMA_DONE && ch->copied < amd_dma_channel_size(ch)) {
+    if (status == AMD_DMA_DONE && ch->copied < amd_dma_copy_size(ch)) {
         amd_dma_channel_arm(ch, 0);
         return;
     }
@@ -238,7 +134,9 @@ void amd_dma_channel_start(AMDDMAChannel *ch, const AMDDMACopy *copy)
     if (ch->timing->fabric) {
         done_ns = MAX(done_ns,
                       amd_dma_fabric_reserve(ch->timing->fabric, &ch->turn,
-                                             now_ns, copy->size));
+                                             ch->as, copy->source,
+                                             copy->destination, now_ns,
+                                             copy->size));
     }
     trace_amd_dma_channel_start(ch->faults->name, copy->source,
                                 copy->destination, copy->size, done_ns);
@@ -289,7 +187,7 @@ void amd_dma_channel_init(AMDDMAChannel *ch, DeviceState *dev,
     ch->opaque = opaque;
     ch->timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, amd_dma_channel_timer, ch);
     if (timing->fabric) {
-        amd_dma_fabric_join(timing->fabric, &ch->turn);
+        amd_dma_fabric_join(timing->fabric, &ch->turn, dev);
     }
 }
 
@@ -308,7 +206,7 @@ static int amd_dma_channel_post_load(void *opaque, int version_id)
     AMDDMAChannel *ch = opaque;
 
     /* The stream is not to be trusted more than the guest */
-    if (ch->copied > amd_dma_channel_size(ch)) {
+    if (ch->copied > amd_dma_copy_size(ch)) {
         return -EINVAL;
     }
     return 0;
@@ -322,6 +220,24 @@ static const VMStateDescription vmstate_amd_dma_copy = {
         VMSTATE_UINT64(source, AMDDMACopy),
         VMSTATE_UINT64(destination, AMDDMACopy),
         VMSTATE_UINT32(size, AMDDMACopy),
+        VMSTATE_END_OF_LIST()
+    },
+};
+
+static bool amd_dma_channel_link_needed(void *opaque)
+{
+    AMDDMAChannel *ch = opaque;
+
+    return ch->turn.link_until_ns;
+}
+
+static const VMStateDescription vmstate_amd_dma_channel_link = {
+    .name = "amd-dma-channel/link",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .needed = amd_dma_channel_link_needed,
+    .fields = (const VMStateField[]) {
+        VMSTATE_INT64(turn.link_until_ns, AMDDMAChannel),
         VMSTATE_END_OF_LIST()
     },
 };
@@ -342,5 +258,9 @@ const VMStateDescription vmstate_amd_dma_channel = {
                        vmstate_amd_dma_fault_effects, AMDDMAFaultEffects),
         VMSTATE_TIMER_PTR(timer, AMDDMAChannel),
         VMSTATE_END_OF_LIST()
+    },
+    .subsections = (const VMStateDescription * const []) {
+        &vmstate_amd_dma_channel_link,
+        NULL
     },
 };

@@ -190,8 +190,7 @@ static void amd_ptdma_pci_realize(PCIDevice *pdev, Error **errp)
 {
     AMDPTDMAState *s = AMD_PTDMA(pdev);
 
-    if (s->core.timing.latency_ns > INT64_MAX) {
-        error_setg(errp, "latency-ns is to be at most %" PRId64, INT64_MAX);
+    if (!amd_dma_timing_realize(&s->core.timing, errp)) {
         return;
     }
     if (pcie_endpoint_cap_init(pdev, AMD_PTDMA_EXP_CAP_OFFSET) < 0) {
@@ -249,8 +248,11 @@ static AMDDMAFaultSet *amd_ptdma_pci_get_faults(Object *obj)
 
 static const Property amd_ptdma_pci_properties[] = {
     DEFINE_PROP_BOOL("msix", AMDPTDMAState, msix, true),
-    DEFINE_PROP_UINT64("latency-ns", AMDPTDMAState, core.timing.latency_ns, 0),
-    DEFINE_PROP_SIZE("bandwidth", AMDPTDMAState, core.timing.bandwidth, 0),
+    DEFINE_PROP_AMD_DMA_PROFILE("profile", AMDPTDMAState, core.timing.profile),
+    DEFINE_PROP_AMD_DMA_LATENCY("latency-ns", AMDPTDMAState,
+                                core.timing.latency_ns),
+    DEFINE_PROP_AMD_DMA_BANDWIDTH("bandwidth", AMDPTDMAState,
+                                  core.timing.bandwidth),
     DEFINE_PROP_LINK("fabric", AMDPTDMAState, core.timing.fabric,
                      TYPE_AMD_DMA_FABRIC, AMDDMAFabric *),
 };
@@ -273,6 +275,7 @@ static void amd_ptdma_pci_instance_init(Object *obj)
 {
     AMDDMAStats *stats = &AMD_PTDMA(obj)->core.stats;
 
+    amd_dma_timing_init(&AMD_PTDMA(obj)->core.timing);
     object_property_add_uint64_ptr(obj, "descriptors", &stats->descriptors,
                                    OBJ_PROP_FLAG_READ);
     object_property_add_uint64_ptr(obj, "bytes", &stats->bytes,

@@ -7,8 +7,8 @@
 #ifndef HW_DMA_AMD_DMA_CHANNEL_H
 #define HW_DMA_AMD_DMA_CHANNEL_H
 
-#include "hw/dma/amd_dma_fabric.h"
 #include "hw/dma/amd_dma_fault.h"
+#include "hw/dma/amd_dma_timing.h"
 #include "hw/qdev-core.h"
 #include "system/dma.h"
 
@@ -24,15 +24,6 @@ typedef enum AMDDMAStatus {
     /* the code is in the effects */
     AMD_DMA_INJECTED_ERROR,
 } AMDDMAStatus;
-
-/* How long a copy takes, in QEMU_CLOCK_VIRTUAL time */
-typedef struct AMDDMATiming {
-    uint64_t latency_ns;
-    /* bytes per second, 0: infinite */
-    uint64_t bandwidth;
-    /* may be NULL */
-    AMDDMAFabric *fabric;
-} AMDDMATiming;
 
 typedef struct AMDDMAStats {
     uint64_t descriptors;
@@ -93,7 +84,8 @@ extern const VMStateDescription vmstate_amd_dma_channel;
  * @ch: the channel
  * @dev: the device it belongs to
  * @as: where descriptors point to
- * @timing: how long copies take; read at the start of each copy
+ * @timing: how long copies take; read at the start of each copy.  A fabric
+ *          takes the channel's socket from @dev, if that is a PCI function.
  * @faults: the device's faults
  * @ops: called at the end of each copy, never from amd_dma_channel_start()
  * @opaque: for @ops
