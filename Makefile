@@ -15,11 +15,13 @@ PYTHON_STAMP = $(VENV)/.installed
 SOURCES = lab tests
 # Guests share the host's CPUs: more of them at once only makes each slower.
 GUESTS_AT_ONCE ?= 2
+# Another base of qemu-devices/pins.toml than the lab's own.
+NEWER_QEMU ?= 10.2
 ARGS ?=
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: $(PYTHON_STAMP) ## Debian packages (those that are missing; as root or by sudo) and .venv
@@ -84,6 +86,11 @@ bench-device: setup ## how fast the device models copy: alone against memcpy, an
 .PHONY: fit-timing
 fit-timing: setup ## fit timing profile zen3 to the published figures, and compare the device's numbers
 	$(BIN)/python -m lab.timing_fit
+
+.PHONY: check-device-newer
+check-device-newer: setup ## the same, and that the virtual clock is exact, on a newer QEMU (NEWER_QEMU=10.2)
+	$(BIN)/python -m pytest --qemu-base $(NEWER_QEMU) tests/device \
+	    tests/guest/test_session.py::test_the_virtual_clock_is_exact $(ARGS)
 
 .PHONY: lint
 lint: setup ## ruff and mypy

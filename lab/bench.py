@@ -14,8 +14,9 @@ from lab.build.image import ImageArtifact, build_image
 from lab.build.kernel import KernelArtifact, KernelChoice, build_kernel
 from lab.build.qemu import QemuArtifact, build_qemu
 from lab.cache import Cache, hash_file
-from lab.config import Clock, Kernel
+from lab.config import Clock, LabFile, Qemu
 from lab.doctor import ask_kvm
+from lab.errors import ConfigError
 from lab.experiments.base import ModePlan
 from lab.machine import BootFiles, Guest, MachineSpec, boot
 from lab.progress import Progress
@@ -81,7 +82,7 @@ def prepare(modes: Sequence[ModePlan], progress: Progress) -> BuiltBench:
         SourceError, BuildError, CacheError, HostError: something can't be had.
     """
     cache = Cache()
-    qemu = build_qemu(cache, progress)
+    qemu = build_qemu(cache, progress, qemu_base_of(modes))
     artifacts: dict[KernelChoice, tuple[KernelArtifact, ImageArtifact]] = {}
     for choice in dict.fromkeys(choice_of(mode) for mode in modes):
         kernel = build_kernel(cache, choice, progress)
@@ -94,8 +95,24 @@ def prepare(modes: Sequence[ModePlan], progress: Progress) -> BuiltBench:
     return BuiltBench(qemu, accelerator, artifacts)
 
 
+def qemu_base_of(modes: Sequence[ModePlan]) -> str:
+    """The QEMU base of all modes.
+
+    Raises:
+        ConfigError: they differ; a record names one QEMU.
+    """
+    bases = sorted({mode.machine.qemu.base for mode in modes})
+    if len(bases) > 1:
+        raise ConfigError(
+            "modes that boot in the same QEMU",
+            f"qemu.base is {' and '.join(bases)}",
+            hint="let the experiment's plan leave qemu as the lab file has it",
+        )
+    return bases[0] if bases else Qemu().base
+
+
 def build_parts(
-    choice: Kernel, progress: Progress, *, qemu: bool, kernels: bool, images: bool
+    lab: LabFile, progress: Progress, *, qemu: bool, kernels: bool, images: bool
 ) -> list[tuple[str, Path]]:
     """Build what is asked for, for a vanilla and a patched kernel; an image needs its kernel.
 
@@ -108,9 +125,10 @@ def build_parts(
     cache = Cache()
     built: list[tuple[str, Path]] = []
     if qemu:
-        built.append(("QEMU", build_qemu(cache, progress).binary))
+        built.append(("QEMU", build_qemu(cache, progress, lab.qemu.base).binary))
     if kernels or images:
         for patched in (False, True):
+            choice = lab.kernel
             wanted = KernelChoice(base=choice.base, variant=choice.variant, patched=patched)
             kernel = build_kernel(cache, wanted, progress)
             built.append((wanted.label, kernel.vmlinux))

@@ -313,7 +313,7 @@ class Part(StrEnum):
 def build(
     part: Annotated[Part, typer.Argument(help="An image needs its kernel.")] = Part.ALL,
     *,
-    lab_file: Annotated[Path | None, typer.Option(help="Names kernel base and variant.")] = None,
+    lab_file: Annotated[Path | None, typer.Option(help="Names QEMU and kernel.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="As in the lab file.")
     ] = None,
@@ -328,7 +328,7 @@ def build(
             raise OptionError(f"--set: no field of the lab file: {', '.join(unknown)}")
         lab = override(_lab_file(lab_file), machine)
         built = bench.build_parts(
-            lab.kernel,
+            lab,
             open_progress(),
             qemu=part in {Part.QEMU, Part.ALL},
             kernels=part in {Part.KERNEL, Part.ALL},

@@ -131,12 +131,19 @@ class Kernel(_Model):
     variant: Variant = Variant.PLAIN
 
 
+class Qemu(_Model):
+    """Which QEMU to build: a base of ``qemu-devices/pins.toml``, named after its version."""
+
+    base: str = "10.0"
+
+
 class LabFile(_Model):
     """A whole lab file; `experiment` holds each experiment's parameters under its name."""
 
     topology: Topology = Topology()
     engine: Engine = Engine()
     kernel: Kernel = Kernel()
+    qemu: Qemu = Qemu()
     clock: Clock = Clock.VIRTUAL
     experiment: dict[str, dict[str, Any]] = Field(default_factory=dict)
 

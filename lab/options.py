@@ -14,7 +14,7 @@ from lab.config import Clock, LabFile
 from lab.experiments.base import Fault
 
 # Sections of the lab file that describe the machine; any other key is the experiment's.
-_SECTIONS = ("topology", "engine", "kernel")
+_SECTIONS = ("topology", "engine", "kernel", "qemu")
 # Faults of the device models and the arguments that each needs (qemu-devices/qapi/amd-dma.json).
 FAULT_ARGUMENTS = {
     "error": ("code",),

@@ -19,11 +19,21 @@ from lab.build.image import build_image
 from lab.build.kernel import KernelChoice, build_kernel
 from lab.build.qemu import build_qemu
 from lab.cache import Cache
-from lab.config import Kernel, Variant
+from lab.config import Kernel, Qemu, Variant
 from lab.machine import BootFiles
 from lab.progress import Progress, open_progress
 
 BootFilesOf = Callable[..., BootFiles]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the same tests run on another QEMU."""
+    parser.getgroup("dcbm-lab").addoption(
+        "--qemu-base",
+        default=Qemu().base,
+        metavar="BASE",
+        help="the QEMU to test on, as qemu.base in the lab file (default: %(default)s)",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -44,7 +54,13 @@ def lab_progress() -> Progress:
 
 
 @pytest.fixture(scope="session")
-def boot_files(lab_cache: Cache, lab_progress: Progress) -> BootFilesOf:
+def qemu_base(pytestconfig: pytest.Config) -> str:
+    """The QEMU to test on: ``--qemu-base``."""
+    return str(pytestconfig.getoption("--qemu-base"))
+
+
+@pytest.fixture(scope="session")
+def boot_files(lab_cache: Cache, lab_progress: Progress, qemu_base: str) -> BootFilesOf:
     """A function that gives what to boot: ``boot_files(patched=…, variant=…, base=…)``.
 
     Raises what the builds raise.
@@ -54,7 +70,7 @@ def boot_files(lab_cache: Cache, lab_progress: Progress) -> BootFilesOf:
     def files_of(
         *, patched: bool, variant: Variant = Variant.PLAIN, base: str = Kernel().base
     ) -> BootFiles:
-        qemu = build_qemu(lab_cache, lab_progress)
+        qemu = build_qemu(lab_cache, lab_progress, qemu_base)
         choice = KernelChoice(base=base, variant=variant, patched=patched)
         kernel = build_kernel(lab_cache, choice, lab_progress)
         return BootFiles.of(qemu, kernel, build_image(lab_cache, kernel, lab_progress))

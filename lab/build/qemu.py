@@ -8,6 +8,7 @@ file and a link.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.build.overlay import is_laid, lay, overlay_files, patch_files
+from lab.build.overlay import is_laid, lay, overlay_files
+from lab.build.port import open_port
 from lab.build.recipe import hash_recipe, identify_packages
 from lab.build.source_tree import identify, link_tree, unpack
 from lab.build.toolchain import (
@@ -26,13 +28,20 @@ from lab.build.toolchain import (
 )
 from lab.cache import Cache, WorkTree, hash_file, hash_tree, make_key
 from lab.checkout import QEMU_DEVICES
-from lab.errors import BuildError
+from lab.config import Qemu
+from lab.errors import BuildError, ConfigError
 from lab.program import Program, ask_program, read_ninja, run_program
 from lab.progress import Progress
 from lab.sources import Fetched, fetch
-from lab.sources.pins import sources_of
+from lab.sources.pins import Source, read_pins, sources_of
 
-_RECIPE = ("build/qemu.py", "build/overlay.py", "build/source_tree.py", "build/toolchain.py")
+_RECIPE = (
+    "build/qemu.py",
+    "build/overlay.py",
+    "build/port.py",
+    "build/source_tree.py",
+    "build/toolchain.py",
+)
 _FIRMWARE_RECIPE = ("build/qemu.py",)
 _PACKAGES = (
     "libc6-dev",
@@ -62,6 +71,8 @@ _TIMEOUT_S = 3600.0
 _CONFIGURED = ".dcbm-lab-configured"
 _QTEST_FOLDER = Path("tests/qtest")
 DEVICE_BENCH = "amd-dma-bench"
+_PINS = QEMU_DEVICES / "pins.toml"
+_PIN = "qemu-"
 
 
 @dataclass(frozen=True)
@@ -87,13 +98,31 @@ class QemuArtifact:
 
 @dataclass(frozen=True)
 class _Plan:
+    base: str
     fetched: Fetched
     tree_key: str
     key: str
 
 
-def _make_plan(cache: Cache, progress: Progress) -> _Plan:
-    fetched = fetch(cache, sources_of(QEMU_DEVICES / "pins.toml", "qemu"), progress)
+def list_bases() -> list[str]:
+    """Names of the QEMU bases that there are pins for."""
+    pins = read_pins(_PINS)
+    return [name.removeprefix(_PIN) for name in pins if re.fullmatch(rf"{_PIN}\d+\.\d+", name)]
+
+
+def _sources_of_base(base: str) -> tuple[Source, ...]:
+    bases = list_bases()
+    if base not in bases:
+        raise ConfigError(
+            "a QEMU base that the lab knows",
+            f"qemu.base = {base!r}",
+            hint=f"choose one of {', '.join(bases)}, or add pins of {_PIN}{base} to {_PINS}",
+        )
+    return sources_of(_PINS, f"{_PIN}{base}")
+
+
+def _make_plan(cache: Cache, base: str, progress: Progress) -> _Plan:
+    fetched = fetch(cache, _sources_of_base(base), progress)
     compiler = identify_compiler()
     tree_key = make_key(
         source=identify(fetched),
@@ -102,20 +131,28 @@ def _make_plan(cache: Cache, progress: Progress) -> _Plan:
         tools=hash_file(REQUIREMENTS),
         packages=identify_packages(*_PACKAGES),
     )
-    patches = " ".join(hash_file(patch) for patch in patch_files(QEMU_DEVICES))
+    port = open_port(QEMU_DEVICES, base)
+    patches = " ".join(hash_file(patch) for patch in [*port.patch_files, *port.glue_files])
     devices = hash_tree(QEMU_DEVICES, skip=lambda relative: not is_laid(relative))
-    key = make_key(tree=tree_key, devices=devices, patches=patches, recipe=hash_recipe(*_RECIPE))
-    return _Plan(fetched, tree_key, key)
+    key = make_key(
+        tree=tree_key,
+        devices=devices,
+        patches=patches,
+        rules=port.rules.model_dump_json(),
+        recipe=hash_recipe(*_RECIPE),
+    )
+    return _Plan(base, fetched, tree_key, key)
 
 
-def build_qemu(cache: Cache, progress: Progress) -> QemuArtifact:
+def build_qemu(cache: Cache, progress: Progress, base: str = Qemu().base) -> QemuArtifact:
     """QEMU, from the cache or built.
 
     Raises:
+        ConfigError: there is no such base.
         SourceError: its source can't be had.
         BuildError: it doesn't build.
     """
-    plan = _make_plan(cache, progress)
+    plan = _make_plan(cache, base, progress)
 
     def build(directory: Path) -> None:
         with _open_build(cache, plan, [TARGET], progress) as out:
@@ -125,7 +162,8 @@ def build_qemu(cache: Cache, progress: Progress) -> QemuArtifact:
             )
             (directory / "version").write_text(version.splitlines()[0] + "\n", encoding="utf-8")
 
-    path = cache.entry("qemu", plan.key, build, title="QEMU with our devices", progress=progress)
+    title = f"QEMU {base} with our devices"
+    path = cache.entry("qemu", plan.key, build, title=title, progress=progress)
     return QemuArtifact(
         binary=path / TARGET,
         firmware_dirs=fetch_firmware(cache, progress),
@@ -145,13 +183,14 @@ def list_qtests(devices: Path = QEMU_DEVICES) -> list[str]:
     ]
 
 
-def build_qtests(cache: Cache, progress: Progress) -> dict[str, Path]:
+def build_qtests(cache: Cache, progress: Progress, base: str = Qemu().base) -> dict[str, Path]:
     """Our qtest programs by name, from the cache or built.
 
     Raises:
+        ConfigError: there is no such base.
         BuildError: there is none, or one doesn't build.
     """
-    plan = _make_plan(cache, progress)
+    plan = _make_plan(cache, base, progress)
     names = list_qtests()
     if not names:
         raise BuildError(f"qtests in {QEMU_DEVICES / _QTEST_FOLDER}", "no file …-test.c")
@@ -162,17 +201,20 @@ def build_qtests(cache: Cache, progress: Progress) -> dict[str, Path]:
             for target in targets:
                 shutil.copy2(out / target, directory)
 
-    path = cache.entry("qtest", plan.key, build, title="device tests", progress=progress)
+    path = cache.entry(
+        "qtest", plan.key, build, title=f"device tests of QEMU {base}", progress=progress
+    )
     return {name: path / name for name in names}
 
 
-def build_device_bench(cache: Cache, progress: Progress) -> Path:
+def build_device_bench(cache: Cache, progress: Progress, base: str = Qemu().base) -> Path:
     """The program that measures the device models' speed, from the cache or built.
 
     Raises:
+        ConfigError: there is no such base.
         BuildError: it doesn't build.
     """
-    plan = _make_plan(cache, progress)
+    plan = _make_plan(cache, base, progress)
 
     def build(directory: Path) -> None:
         target = str(_QTEST_FOLDER / DEVICE_BENCH)
@@ -193,7 +235,7 @@ def _open_build(
     with cache.worktree("qemu", plan.tree_key, progress, "QEMU's build tree") as tree:
         log.unlink(missing_ok=True)
         source, out = _prepare(tree, plan, log, progress)
-        lay(QEMU_DEVICES, tree.path / "pristine", source, log)
+        lay(QEMU_DEVICES, tree.path / "pristine", source, log, plan.base)
         environment = {
             **compiler_environment(cache),
             "PATH": f"{tools / 'bin'}:{os.environ.get('PATH', '/usr/bin:/bin')}",
@@ -281,7 +323,7 @@ def fetch_firmware(cache: Cache, progress: Progress) -> tuple[Path, ...]:
         ("seabios", "usr/share/seabios", "bios-256k.bin"),
         ("qemu-system-data", "usr/share/qemu", "pvh.bin"),
     ):
-        fetched = fetch(cache, sources_of(QEMU_DEVICES / "pins.toml", package), progress)
+        fetched = fetch(cache, sources_of(_PINS, package), progress)
         log = cache.root / "logs" / "firmware.log"
 
         def build(

@@ -7,14 +7,13 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from lab.build.qemu import QemuArtifact, build_qemu, build_qtests, list_qtests
 from lab.cache import Cache
-from lab.progress import open_progress
+from lab.progress import Progress
 
 TIMEOUT_S = 240
 RESULT = re.compile(r"^(ok|not ok) \d+ (\S+)(.*)$", re.MULTILINE)
@@ -24,8 +23,8 @@ pytestmark = pytest.mark.device
 
 
 @pytest.fixture(scope="session")
-def qemu() -> QemuArtifact:
-    return build_qemu(Cache(), open_progress(sys.__stderr__))
+def qemu(lab_cache: Cache, lab_progress: Progress, qemu_base: str) -> QemuArtifact:
+    return build_qemu(lab_cache, lab_progress, qemu_base)
 
 
 @pytest.fixture(scope="session")
@@ -43,8 +42,11 @@ def installed(qemu: QemuArtifact, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 @pytest.fixture(scope="session")
-def qtests(qemu: QemuArtifact) -> dict[str, Path]:
-    return build_qtests(Cache(), open_progress(sys.__stderr__))
+def qtests(
+    qemu: QemuArtifact, lab_cache: Cache, lab_progress: Progress, qemu_base: str
+) -> dict[str, Path]:
+    assert f" version {qemu_base}." in qemu.version
+    return build_qtests(lab_cache, lab_progress, qemu_base)
 
 
 QTESTS = {

@@ -56,6 +56,18 @@ def test_only_text_is_taken_as_text() -> None:
     assert machine == {"engine.count": 7, "kernel.base.x": 7.1}
 
 
+@pytest.mark.parametrize("text", ["10.2", "10.20", '"10.2"'])
+def test_the_name_of_a_base_is_no_number(text: str) -> None:
+    machine, _ = split_settings([f"qemu.base={text}"])
+    assert override(LabFile(), machine).qemu.base == text.strip('"')
+
+
+def test_a_fraction_is_refused_where_a_number_belongs() -> None:
+    machine, _ = split_settings(["engine.count=1.5"])
+    with pytest.raises(OptionError, match=r"engine\.count"):
+        override(LabFile(), machine)
+
+
 @pytest.mark.parametrize("text", ["engine.count", "=3", ""])
 def test_setting_without_key_or_value_is_refused(text: str) -> None:
     with pytest.raises(OptionError, match="KEY=VALUE"):

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from loopback import Server, serve
 
+from lab.build.qemu import list_bases
 from lab.cache import Cache
 from lab.checkout import IMAGES, KERNEL_CONFIG, QEMU_DEVICES
+from lab.config import Qemu
 from lab.errors import ConfigError, SourceError
 from lab.progress import SilentProgress
 from lab.sources import Fetched, fetch
@@ -159,17 +161,21 @@ def test_a_spoilt_download_in_the_cache_is_loaded_again(server: Server, tmp_path
     assert "another content" in progress.warnings[0]
 
 
+OTHER_QEMUS = set(list_bases()) - {Qemu().base}
+
+
 @pytest.mark.parametrize(
     "path", [QEMU_DEVICES / "pins.toml", KERNEL_CONFIG / "pins.toml", IMAGES / "pins.toml"]
 )
 def test_our_pins_begin_with_a_hash_and_have_a_fallback(path: Path) -> None:
     pins = read_pins(path)
     assert pins
-    for sources in pins.values():
+    for name, sources in pins.items():
         assert isinstance(sources[0], DebianPackage)
         assert sources[0].version is not None
         assert sources[0].sha256
-        assert len(sources) > 1
+        # the newest QEMU of a suite that moves on needs another port
+        assert len(sources) > 1 or name.removeprefix("qemu-") in OTHER_QEMUS
 
 
 def test_the_default_base_is_pinned() -> None:
