@@ -55,6 +55,20 @@ class Profile(StrEnum):
     CUSTOM = "custom"
 
 
+class IommuMode(StrEnum):
+    """When an unmapped address is out of the engines' reach: at once, or with the next flush."""
+
+    STRICT = "strict"
+    LAZY = "lazy"
+
+
+class Swiotlb(StrEnum):
+    """Whether the kernel has the engines copy from and to bounce buffers instead of the pages."""
+
+    NONE = "none"
+    FORCE = "force"
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -67,13 +81,33 @@ class Node(_Model):
 
 
 class Topology(_Model):
-    """NUMA nodes in node order, and the IOMMU that all PCI functions are behind."""
+    """NUMA nodes in node order, and what stands between all PCI functions and memory.
+
+    ``iommu_mode`` counts with an IOMMU only. An IOMMU and ``swiotlb`` exclude each other: Linux
+    bounces for an engine behind a translating IOMMU only if it distrusts the device.
+    """
 
     nodes: Annotated[tuple[Node, ...], Field(min_length=2, max_length=8)] = (
         Node(memory_mib=1024),
         Node(memory_mib=1536),
     )
     iommu: Iommu = Iommu.NONE
+    iommu_mode: IommuMode = IommuMode.STRICT
+    swiotlb: Swiotlb = Swiotlb.NONE
+
+    @model_validator(mode="after")
+    def _linux_can_do_it(self) -> Topology:
+        if self.swiotlb is Swiotlb.FORCE and self.iommu is not Iommu.NONE:
+            raise ValueError(
+                f"swiotlb is force and iommu is {self.iommu}: Linux bounces nothing for devices "
+                "behind an IOMMU; set one of them to none"
+            )
+        if self.iommu_mode is IommuMode.LAZY and self.iommu is not Iommu.INTEL:
+            # Told by QEMU's IOMMU that it is emulated, the AMD driver enforces strict mode.
+            raise ValueError(
+                f"iommu_mode is lazy and iommu is {self.iommu}: Linux is lazy with intel only"
+            )
+        return self
 
 
 class Engine(_Model):
@@ -163,23 +197,6 @@ def with_default_profile(lab: LabFile, profile: Profile) -> LabFile:
         return lab
     engine = lab.engine.model_copy(update={"profile": profile})
     return lab.model_copy(update={"engine": engine})
-
-
-def check_iommu(topology: Topology, engine: Engine) -> None:
-    """Make sure that the engines can work behind the machine's IOMMU.
-
-    Raises:
-        ConfigError: they can't.
-    """
-    if topology.iommu is Iommu.AMD and engine.count:
-        # It files a function under the bus number that the bus has when QEMU starts. Behind a
-        # bridge that is 0 until the guest's firmware numbers the buses, so that every later look-up
-        # misses and all transfers fault (seen with QEMU 10.0.13).
-        raise ConfigError(
-            "an IOMMU that translates for engines behind a NUMA node's host bridge",
-            f"topology.iommu = amd with engine.count = {engine.count}; QEMU's works for bus 0 only",
-            hint="use intel, or engine.count = 0",
-        )
 
 
 def read_lab_file(path: Path) -> LabFile:

@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, Protocol
 
 from lab import __version__
-from lab.config import LabFile, check_iommu
+from lab.config import LabFile
 from lab.errors import ConfigError, HostError, LabError
 from lab.experiments.base import Experiment, Findings, ModePlan, Parameters
 from lab.machine.argv import engine_ids
@@ -105,7 +105,6 @@ def _checked(plans: Sequence[ModePlan]) -> Sequence[ModePlan]:
     """
     taken: dict[str, str] = {}
     for plan in plans:
-        check_iommu(plan.machine.topology, plan.machine.engine)
         folder = mode_folder_name(plan.name)
         if folder in taken:
             raise ConfigError(

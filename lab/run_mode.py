@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from lab.config import LabFile
 from lab.errors import GuestCrash, GuestLost, GuestTimeout, HostError, LabError
+from lab.experiments import dma_path
 from lab.experiments.base import Experiment, Fault, Findings, ModePlan, Parameters, Session
 from lab.results import KernelIdentity, KernelReport, Mode, Outcome
 
@@ -139,6 +140,7 @@ def run_mode(
                 session.say = say
             experiment.run(session)
             _note_faults(session)
+            _confirm_dma_path(session)
         outcome = findings.verdict()
         if not findings.checks:
             error = "awaited: at least one check\nseen:    the experiment made none"
@@ -201,6 +203,16 @@ def _note_faults(session: Session[Any, Any]) -> None:
     ]
     if not faults:
         findings.notes.append("no fault was armed: the experiment never injects what was asked for")
+
+
+def _confirm_dma_path(session: Session[Any, Any]) -> None:
+    """Make sure that the copies went through what the machine has before memory; keep the proof."""
+    counted = session.findings.device
+    found = dma_path.confirm(
+        session.guest, session.mode.machine.topology, counted.descriptors if counted else 0
+    )
+    if found:
+        session.findings.details["dma_path"] = found
 
 
 def _keep_reports(guest: Guest, findings: Findings) -> None:

@@ -76,7 +76,12 @@ def engines_idle(found: DeviceCounters) -> Check:
 
 
 def engines_agree(
-    found: DeviceCounters, *, folios: int, folio_bytes: int, folios_failures: int
+    found: DeviceCounters,
+    *,
+    folios: int,
+    folio_bytes: int,
+    folios_failures: int,
+    piece_bytes: int | None = None,
 ) -> list[Check]:
     """The engines copied what dcbm says it had copied, told the driver so, and saw no error.
 
@@ -85,12 +90,15 @@ def engines_agree(
         folios: growth of dcbm's ``folios_migrated``.
         folio_bytes: size of each of those folios.
         folios_failures: growth of dcbm's ``folios_failures``.
+        piece_bytes: the longest copy that the DMA API maps; None is no limit.
     """
+    pieces = -(-folio_bytes // piece_bytes) if piece_bytes else 1
+    each = "one" if pieces == 1 else f"{pieces}"
     return [
         Check(
             name="descriptors",
-            held=found.descriptors == folios and folios > 0,
-            awaited=f"{folios:,}, one for each folio that dcbm counts (more than 0)",
+            held=found.descriptors == folios * pieces and folios > 0,
+            awaited=f"{folios * pieces:,}, {each} for each folio that dcbm counts (more than 0)",
             seen=f"{found.descriptors:,}",
         ),
         Check(

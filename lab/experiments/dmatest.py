@@ -4,7 +4,8 @@
 ``drivers/dma/dmatest.c`` copies random pieces between buffers and compares the copied range, the
 bytes around it and the source. It runs on the vanilla kernel in interrupt mode with one thread a
 channel: more than that trips over known bugs of the stock driver. A mode is a number of engines
-and a kind of interrupt.
+and a kind of interrupt; on request, also a way to memory: directly, through an IOMMU or through
+bounce buffers.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, field_validator
 
@@ -20,6 +21,7 @@ from lab.config import MAX_ENGINES, LabFile, Profile, with_default_profile
 from lab.errors import PremiseError
 from lab.experiments import checks, engines, premises
 from lab.experiments.base import Experiment, ModePlan, Parameters, Session
+from lab.experiments.dma_path import DmaPath, through
 from lab.results import Check
 
 if TYPE_CHECKING:
@@ -35,11 +37,27 @@ _WAIT_TURNS = 50
 
 
 class DmatestParameters(Parameters):
-    """Parameters of ``dmatest``."""
+    """Parameters of ``dmatest``.
+
+    ``paths`` are ways to memory, or ``all``; without any the lab file's machine is taken as it is.
+    """
 
     engine_counts: Annotated[tuple[int, ...], Field(min_length=1)] = (1, MAX_ENGINES)
     iterations: Annotated[int, Field(ge=1, le=1_000_000)] = 300
     timeout_ms: Annotated[int, Field(ge=1)] = 3000
+    paths: tuple[DmaPath, ...] = ()
+
+    @field_validator("paths", mode="before")
+    @classmethod
+    def _all_paths(cls, paths: Any) -> Any:
+        return tuple(DmaPath) if paths == "all" else paths
+
+    @field_validator("paths")
+    @classmethod
+    def _paths_differ(cls, paths: tuple[DmaPath, ...]) -> tuple[DmaPath, ...]:
+        if len(set(paths)) != len(paths):
+            raise ValueError("each only once")
+        return paths
 
     @field_validator("engine_counts")
     @classmethod
@@ -64,16 +82,20 @@ Run = Session[ModePlan, DmatestParameters]
 
 
 def plan(lab: LabFile, parameters: DmatestParameters) -> list[ModePlan]:
-    """A mode for each number of engines and each kind of interrupt."""
+    """A mode for each way to memory, number of engines and kind of interrupt."""
     lab = with_default_profile(lab, Profile.INSTANT)
     modes = []
-    for count in parameters.engine_counts:
-        for msix in (True, False):
-            engine = {**lab.engine.model_dump(), "count": count, "msix": msix}
-            machine = LabFile.model_validate({**lab.model_dump(), "engine": engine})
-            kind = "msix" if msix else "msi"
-            purpose = f"{count} engine(s) with {'MSI-X' if msix else 'MSI'}"
-            modes.append(ModePlan(f"{count}-{kind}", purpose, patched=False, machine=machine))
+    for path in parameters.paths or (None,):
+        topology = through(lab.topology, path) if path else lab.topology
+        for count in parameters.engine_counts:
+            for msix in (True, False):
+                engine = {**lab.engine.model_dump(), "count": count, "msix": msix}
+                changed = {"engine": engine, "topology": topology.model_dump()}
+                machine = LabFile.model_validate({**lab.model_dump(), **changed})
+                name = f"{count}-{'msix' if msix else 'msi'}" + (f"-{path}" if path else "")
+                purpose = f"{count} engine(s) with {'MSI-X' if msix else 'MSI'}"
+                purpose += f", {path}" if path else ""
+                modes.append(ModePlan(name, purpose, patched=False, machine=machine))
     return modes
 
 

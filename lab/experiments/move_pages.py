@@ -26,6 +26,7 @@ from lab.dcbm import Dcbm, load
 from lab.errors import ConfigError, PremiseError
 from lab.experiments import checks, engines, premises
 from lab.experiments.base import Experiment, ModePlan, Parameters, Session
+from lab.experiments.dma_path import longest_copy_bytes
 from lab.results import Check, DeviceCounters, Integrity, MovePoint
 
 FOLIO_KIB = (4, 16, 64, 256, 1024, 2048)
@@ -204,7 +205,8 @@ def _point(session: Run, dcbm: Dcbm | None, folio_kib: int) -> None:
         session.mode.channels,
         folios_in_a_batch(folio_kib, parameters.total_mib, parameters.max_batch_pages),
     )
-    for check in point_checks(point, awaited_channels, parameters.total_mib):
+    piece_bytes = longest_copy_bytes(session.mode.machine.topology)
+    for check in point_checks(point, awaited_channels, parameters.total_mib, piece_bytes):
         findings.check(check)
     findings.check(placement_check(moves, folio_kib))
 
@@ -242,13 +244,16 @@ def point_of(
     )
 
 
-def point_checks(point: MovePoint, channels: int, total_mib: int) -> list[Check]:
+def point_checks(
+    point: MovePoint, channels: int, total_mib: int, piece_bytes: int | None = None
+) -> list[Check]:
     """Every check on one folio size.
 
     Args:
         point: what was measured.
         channels: channels that had to be busy; 0 means that nothing may have been offloaded.
         total_mib: size of the region.
+        piece_bytes: the longest copy that the DMA API maps; None is no limit.
     """
     folios = point.moves * (total_mib * 1024 // point.folio_kib)
     found = [
@@ -265,6 +270,7 @@ def point_checks(point: MovePoint, channels: int, total_mib: int) -> list[Check]
                 folios=point.dma_copies,
                 folio_bytes=point.folio_kib * 1024,
                 folios_failures=point.folios_failures,
+                piece_bytes=piece_bytes,
             ),
             checks.equal("channels", point.channels_used, channels, "engines busy"),
         ]

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lab.errors import PremiseError
+from lab.experiments import dma_path
 
 if TYPE_CHECKING:
     from lab.config import Engine
@@ -30,14 +31,16 @@ _BUDDY_FIXED_FIELDS = 4
 
 
 def bind_engines(guest: Guest, engine: Engine) -> None:
-    """Load the engines' driver and make sure that each is bound, on the node asked for.
+    """Load the engines' driver; make sure of each one's binding, node and way to memory.
 
     Raises:
         MachineError: the guest sees other engines than the machine was to have.
-        PremiseError: the driver doesn't load, or an engine has no channel.
+        PremiseError: the driver doesn't load, an engine has no channel, or its copies don't go
+            through the IOMMU or the bounce buffers that the machine was to have.
     """
     guest.load_module(engine.kind)
-    guest.assert_engines(engine.count, engine.node)
+    views = guest.assert_engines(engine.count, engine.node)
+    dma_path.establish(guest, guest.machine.spec.topology, [view.address for view in views])
 
 
 def settle(guest: Guest, settings: dict[str, str]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.config import Clock, Engine, Iommu, Topology
+from lab.config import Clock, Engine
 from lab.dcbm import Dcbm, load
 from lab.errors import MachineError, PremiseError
 from lab.machine import BootFiles, Guest, GuestFileError, MachineSpec, boot
@@ -100,22 +100,6 @@ def test_what_the_guest_sees_of_its_engines(vanilla_files: BootFiles, run_dir: P
             guest.assert_engines(3, 1)
         with pytest.raises(MachineError, match="2 engines"):
             guest.assert_engines(2, 0)
-
-
-def test_engines_behind_an_iommu(vanilla_files: BootFiles, run_dir: Path) -> None:
-    spec = MachineSpec(topology=Topology(iommu=Iommu.INTEL))
-    with boot(spec, vanilla_files, run_dir, Clock.VIRTUAL, DEADLINE_S) as guest:
-        guest.load_module("ptdma")
-        (engine,) = guest.assert_engines(1, 1)
-        group = guest.run(
-            [BUSYBOX, "cat", f"/sys/bus/pci/devices/{engine.address}/iommu_group/type"]
-        )
-        assert group.stdout in (["DMA"], ["DMA-FQ"])
-        dmatest(guest, 10)
-        counted = guest.device_counters()["dma0"]
-    assert counted.descriptors >= 10
-    assert counted.errors == 0
-    assert "0 failures" in (run_dir / "console.log").read_text(encoding="utf-8")
 
 
 def test_an_injected_fault_is_counted_and_reaches_the_guest(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.config import Clock, Engine, Iommu, Node, Profile, Topology
+from lab.config import Clock, Engine, Iommu, IommuMode, Node, Profile, Swiotlb, Topology
 from lab.errors import ConfigError
 from lab.machine.argv import BootFiles, MachineSpec, build_argv, kernel_command_line
 
@@ -135,15 +135,19 @@ def test_the_device_knows_a_named_profile_s_numbers(profile: Profile) -> None:
     ],
 )
 def test_an_iommu_comes_before_every_bus(iommu: Iommu, device: str, word: str) -> None:
-    engine = Engine(count=0 if iommu is Iommu.AMD else 1)
-    arguments = argv(MachineSpec(topology=Topology(iommu=iommu), engine=engine))
+    arguments = argv(MachineSpec(topology=Topology(iommu=iommu)))
     assert values(arguments, "-device")[0] == device
-    assert word in arguments[-1].split()
+    assert {word, "iommu.strict=1"} <= set(arguments[-1].split())
 
 
-def test_the_amd_iommu_knows_no_bus_behind_a_bridge() -> None:
-    with pytest.raises(ConfigError, match="bus 0 only"):
-        argv(MachineSpec(topology=Topology(iommu=Iommu.AMD)))
+def test_ways_to_memory_reach_the_kernel() -> None:
+    lazy = Topology(iommu=Iommu.INTEL, iommu_mode=IommuMode.LAZY)
+    assert "iommu.strict=0" in argv(MachineSpec(topology=lazy))[-1].split()
+    bounced = argv(MachineSpec(topology=Topology(swiotlb=Swiotlb.FORCE)))[-1].split()
+    assert "swiotlb=force,track_hiwater" in bounced
+    direct = argv(MachineSpec())[-1]
+    assert "iommu" not in direct
+    assert "swiotlb" not in direct
 
 
 def test_unequal_nodes() -> None:

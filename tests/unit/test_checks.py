@@ -89,6 +89,23 @@ def test_engines_and_dcbm_agree() -> None:
     assert verdict(counters(), folios=0) == ["descriptors", "bytes", "interrupts"]
 
 
+@pytest.mark.parametrize(("folio_kib", "descriptors"), [(4, 10), (256, 10), (260, 20), (2048, 80)])
+def test_a_folio_beyond_the_longest_copy_is_copied_in_pieces(
+    folio_kib: int, descriptors: int
+) -> None:
+    for counted in (descriptors - 1, descriptors, descriptors + 1):
+        found = counters(counted, 10 * folio_kib * 1024, 1)
+        made = checks.engines_agree(
+            found,
+            folios=10,
+            folio_bytes=folio_kib * 1024,
+            folios_failures=0,
+            piece_bytes=256 * 1024,
+        )
+        wrong = [check.name for check in made if not check.held]
+        assert wrong == ([] if counted == descriptors else ["descriptors"])
+
+
 def test_cpu_time_adds_up_to_one_percent() -> None:
     def share(idle_pct: float) -> CpuShare:
         return CpuShare(user_pct=50, sys_pct=40, idle_pct=idle_pct, irq_pct=1)

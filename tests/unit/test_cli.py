@@ -280,6 +280,8 @@ def test_a_disk_that_is_full_at_the_end_is_3(
         ("dmatest", "engine_counts=[17]"),
         ("dmatest", "engine_counts=[0]"),
         ("dmatest", "engine_counts=[4,4]"),
+        ("dmatest", 'paths=["amd","amd"]'),
+        ("dmatest", 'paths=["via"]'),
         ("move-pages", "folio_kib=[64,64]"),
     ],
 )
@@ -298,18 +300,16 @@ def test_a_record_that_is_no_text(tmp_path: Path) -> None:
     assert "UTF-8" in result.stderr
 
 
-def test_an_engine_behind_the_amd_iommu_is_refused_before_any_build(
-    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("other", ["topology.iommu=amd", "topology.iommu=intel"])
+def test_bounce_buffers_behind_an_iommu_are_wrong_usage(
+    own: Path, tmp_path: Path, other: str
 ) -> None:
-    def prepare(_modes: object, _progress: object) -> ScriptedBench:
-        raise BuildError("nothing", "a build although nothing can boot")
-
-    monkeypatch.setattr(sys.modules["lab.bench"], "prepare", prepare)
+    words = ("--set", other, "--set", "topology.swiotlb=force")
     for name in ("compaction", "move-pages", "dmatest"):
-        result = call("run", name, "--output", tmp_path / name, "--set", "topology.iommu=amd")
-        assert result.exit_code == 3
-        assert "topology.iommu = amd" in result.stdout
-        assert "although" not in result.stdout
+        result = call("run", name, "--output", tmp_path / name, *words)
+        assert result.exit_code == 2, result.output
+        assert "bounces nothing" in " ".join(result.output.replace("│", " ").split())
+        assert not (tmp_path / name).exists()
 
 
 def test_a_lab_without_its_checkout_says_how_to_install_it(
