@@ -72,7 +72,12 @@ class BuiltBench:
 def choice_of(mode: ModePlan) -> KernelChoice:
     """The kernel that a mode boots."""
     kernel = mode.machine.kernel
-    return KernelChoice(base=kernel.base, variant=kernel.variant, patched=mode.patched)
+    return KernelChoice(
+        base=kernel.base,
+        variant=kernel.variant,
+        patched=mode.patched,
+        driver_fixes=kernel.driver_fixes,
+    )
 
 
 def prepare(modes: Sequence[ModePlan], progress: Progress) -> BuiltBench:
@@ -129,7 +134,12 @@ def build_parts(
     if kernels or images:
         for patched in (False, True):
             choice = lab.kernel
-            wanted = KernelChoice(base=choice.base, variant=choice.variant, patched=patched)
+            wanted = KernelChoice(
+                base=choice.base,
+                variant=choice.variant,
+                patched=patched,
+                driver_fixes=choice.driver_fixes,
+            )
             kernel = build_kernel(cache, wanted, progress)
             built.append((wanted.label, kernel.vmlinux))
             if images:

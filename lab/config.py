@@ -159,10 +159,14 @@ class Engine(_Model):
 
 
 class Kernel(_Model):
-    """Which kernel to build: a base, our series on it or not, and its instrumentation."""
+    """Which kernel to build: a base, our series on it or not, and its instrumentation.
+
+    ``driver_fixes`` puts our corrections of the engines' driver on top; without them it is stock.
+    """
 
     base: str = "7.3"
     variant: Variant = Variant.PLAIN
+    driver_fixes: bool = False
 
 
 class Qemu(_Model):

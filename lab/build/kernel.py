@@ -123,7 +123,7 @@ def build_kernel(cache: Cache, choice: KernelChoice, progress: Progress) -> Kern
         BuildError: it doesn't build, or its configuration isn't what the fragments say.
     """
     plan = make_plan(cache, choice, progress)
-    if choice.patched and cache.find("kernel", plan.key) is None:
+    if plan.patches and cache.find("kernel", plan.key) is None:
         # its output directory is where the patched build starts
         vanilla = KernelChoice(choice.base, choice.variant, patched=False, tree=choice.tree)
         build_kernel(cache, vanilla, progress)

@@ -38,19 +38,22 @@ class KernelChoice:
         base: name of a base in ``kernel-config/pins.toml``.
         variant: its instrumentation.
         patched: with our series.
+        driver_fixes: with our corrections of the engines' driver.
         tree: a local source tree instead of the base's pinned source.
     """
 
     base: str = "7.3"
     variant: Variant = Variant.PLAIN
     patched: bool = True
+    driver_fixes: bool = False
     tree: Path | None = None
 
     @property
     def label(self) -> str:
         """How messages call it."""
         kind = "patched" if self.patched else "vanilla"
-        return f"kernel {self.base} {self.variant.value} {kind}"
+        fixes = " with driver fixes" if self.driver_fixes else ""
+        return f"kernel {self.base} {self.variant.value} {kind}{fixes}"
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class KernelPlan:
         fetched: its source.
         source_key: identity of that source.
         fragments: configuration fragments.
-        patches: our series in order; empty without.
+        patches: our series and our driver fixes in order; empty without both.
         compiler: compiler and linker.
     """
 
@@ -111,6 +114,8 @@ def make_plan(cache: Cache, choice: KernelChoice, progress: Progress) -> KernelP
     )
     kconfig.read_fragments(fragments)
     patches = read_series(KERNEL_CONFIG / "series" / choice.base) if choice.patched else []
+    if choice.driver_fixes:
+        patches += read_series(KERNEL_CONFIG / "driver-fixes" / choice.base)
     compiler = identify_compiler()
     sources: tuple[Source, ...]
     if choice.tree is not None:

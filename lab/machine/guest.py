@@ -209,6 +209,10 @@ class Guest:
         if self.machine.exit_code() != 0:
             raise GuestLost(awaited, self.machine.describe_exit(), log=self.machine.log)
 
+    def accept_crash(self) -> None:
+        """Take a crash that was raised for what was to be shown: nothing more is asked."""
+        self._powered_off = True
+
     def abort(self) -> None:
         """Kill the machine; a call that waits for the guest then raises GuestLost.
 

@@ -1,0 +1,398 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What can go wrong in an engine, step by step, and how a sound driver takes it.
+
+A scenario is a script for the client `lab.experiments.probe` with one fault armed, and aspects that
+hold when the driver is sound. Nothing here knows which driver runs: what a certain driver gets
+wrong stands in `lab.experiments.fault_ledger`.
+
+Copy 0 is made before anything is armed and has to be right; copy 1 is the one that the fault
+strikes, copy 2 waits behind it, and copy 3 is made when all is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from lab.experiments.base import Fault
+from lab.experiments.probe import Copy
+
+LENGTH = 4096
+_MS = 1_000_000
+_BATCH = (f"prepare 2 {LENGTH} interrupt", "issue", "wait 1000", "status")
+_LATER = (f"prepare 1 {LENGTH} interrupt", "issue", "wait 100", "status")
+_DELAY_NS = 50 * _MS
+_SLOW_BYTES_PER_S = 40 * LENGTH
+FLIPPED_OFFSET = 1000
+PARTIAL_BYTES = 1500
+
+
+@dataclass
+class Seen:
+    """What a scenario has shown.
+
+    Attributes:
+        copies: the copies at its end.
+        marks: the copies at its ``mark`` steps, by name.
+        driver_lines: what the engines' driver has logged since the fault was armed.
+        pools: names of the DMA pools that hang on the engine's device.
+        crash: what the kernel died of; None while it lives.
+    """
+
+    copies: list[Copy] = field(default_factory=list)
+    marks: dict[str, list[Copy]] = field(default_factory=dict)
+    driver_lines: list[str] = field(default_factory=list)
+    pools: list[str] = field(default_factory=list)
+    crash: str | None = None
+
+
+@dataclass(frozen=True)
+class Aspect:
+    """One thing that holds when the driver is sound.
+
+    Attributes:
+        name: as it stands in the record.
+        awaited: what a sound driver does.
+        holds: whether it did.
+        tell: what it did, the same text in every run on the virtual clock.
+    """
+
+    name: str
+    awaited: str
+    holds: Callable[[Seen], bool]
+    tell: Callable[[Seen], str]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A fault, what the client does about it, and what a sound driver makes of it.
+
+    Steps are the client's commands, or ``mark NAME`` (keep the copies as they are now),
+    ``pass MS`` (let guest time pass), ``clear`` (take the faults back) and ``rebind`` (unbind the
+    driver and bind it again).
+
+    Attributes:
+        name: names the mode.
+        purpose: one line for people.
+        faults: armed after the first copy; each has to strike exactly once.
+        steps: what the client does then.
+        aspects: what holds when the driver is sound; that the kernel lives is added to them.
+    """
+
+    name: str
+    purpose: str
+    faults: tuple[Fault, ...]
+    steps: tuple[str, ...]
+    aspects: tuple[Aspect, ...]
+
+
+def kernel_lives() -> Aspect:
+    """The kernel neither crashes nor complains."""
+    return Aspect(
+        "kernel",
+        "no crash, no report of the kernel about itself",
+        lambda seen: seen.crash is None,
+        lambda seen: seen.crash or "none",
+    )
+
+
+def copy_aspect(
+    name: str, number: int, awaited: str, holds: Callable[[Copy], bool], mark: str | None = None
+) -> Aspect:
+    """Something about one copy, at the end or at a mark."""
+
+    def copy(seen: Seen) -> Copy | None:
+        copies = seen.copies if mark is None else seen.marks.get(mark, [])
+        return copies[number] if number < len(copies) else None
+
+    def held(seen: Seen) -> bool:
+        found = copy(seen)
+        return found is not None and holds(found)
+
+    def tell(seen: Seen) -> str:
+        found = copy(seen)
+        return found.describe() if found else f"there is no copy {number}"
+
+    return Aspect(name, awaited, held, tell)
+
+
+def right(name: str, number: int, at_least_ns: int = 0) -> Aspect:
+    """The copy is done and right, and the client was told once, not before `at_least_ns`."""
+    late = f", not before {at_least_ns / _MS:g} ms" if at_least_ns else ""
+    return copy_aspect(
+        name,
+        number,
+        f"told success once{late}; every byte right when told and later, nothing else touched",
+        lambda copy: copy.right and copy.told_ns >= at_least_ns,
+    )
+
+
+QUEUED = right("queued copy", 2)
+LATER = right("later copy", 3)
+REFUSED = copy_aspect(
+    "faulted copy",
+    1,
+    "told an error: a failed read or write, or the status error",
+    lambda copy: copy.told_error and copy.wrong > 0,
+)
+
+
+def _error_name(code: int, name: str) -> Aspect:
+    def lines(seen: Seen) -> list[str]:
+        return [line for line in seen.driver_lines if f"(0x{code:x})" in line]
+
+    return Aspect(
+        "error's name",
+        f"a line with the code {code:#x} that calls it {name}",
+        lambda seen: any(name in line for line in lines(seen)),
+        lambda seen: "; ".join(lines(seen)) or "no line with that code",
+    )
+
+
+def _fault(kind: str, **arguments: int) -> Fault:
+    keyed = {name.replace("_", "-"): value for name, value in arguments.items()}
+    return Fault("dma0", kind, keyed)
+
+
+def _error(name: str, code: int, called: str) -> Scenario:
+    return Scenario(
+        f"error-{name}",
+        f"a descriptor fails with code {code}",
+        (_fault("error", code=code),),
+        (*_BATCH, *_LATER),
+        (REFUSED, _error_name(code, called), QUEUED, LATER),
+    )
+
+
+def _wrong_bytes(
+    name: str, purpose: str, fault: Fault, awaited: str, holds: Callable[[Copy], bool]
+) -> Scenario:
+    """The engine lies: no driver can know, so only the client's own look at the bytes helps."""
+    return Scenario(
+        name,
+        purpose,
+        (fault,),
+        (*_BATCH, "pass 100", *_LATER),
+        (
+            copy_aspect(
+                "faulted copy",
+                1,
+                f"told success once; {awaited}",
+                lambda copy: copy.told == "success" and copy.times_told == 1 and holds(copy),
+            ),
+            QUEUED,
+            LATER,
+        ),
+    )
+
+
+_ERRORS = (
+    _error("illegal-engine", 1, "ILLEGAL_ENGINE"),
+    _error("illegal-length", 9, "ILLEGAL_BUFFER_LENGTH"),
+    _error("write-decode", 39, "ODMA0_AXI_DECERR"),
+    _error("lsb-parity", 43, "LSB_PARITY_ERR"),
+    Scenario(
+        "error-polled",
+        "a descriptor fails while its client polls",
+        (_fault("error", code=20),),
+        (f"prepare 2 {LENGTH} polled", "issue", "poll 100"),
+        (REFUSED, QUEUED),
+    ),
+)
+
+_LIES = (
+    _wrong_bytes(
+        "flip-byte",
+        "one byte arrives inverted",
+        _fault("flip-byte", offset=FLIPPED_OFFSET),
+        f"exactly the byte at {FLIPPED_OFFSET:,} wrong",
+        lambda copy: (copy.wrong, copy.first_wrong, copy.guard_wrong) == (1, FLIPPED_OFFSET, 0),
+    ),
+    _wrong_bytes(
+        "partial-copy",
+        "only the first bytes arrive",
+        _fault("partial-copy", copied=PARTIAL_BYTES),
+        f"exactly the bytes from {PARTIAL_BYTES:,} on never written",
+        lambda copy: (
+            (copy.first_wrong, copy.unwritten, copy.guard_wrong)
+            == (PARTIAL_BYTES, LENGTH - PARTIAL_BYTES, 0)
+        ),
+    ),
+    _wrong_bytes(
+        "wrong-address",
+        "the data arrive behind their destination",
+        _fault("wrong-address", displacement=LENGTH),
+        f"nothing written, {LENGTH:,} bytes of the guard behind it changed",
+        lambda copy: (
+            (copy.unwritten, copy.guard_wrong, copy.first_guard_wrong) == (LENGTH, LENGTH, LENGTH)
+        ),
+    ),
+    _wrong_bytes(
+        "interrupt-before-data",
+        "the completion arrives 1 ms before the data",
+        _fault("interrupt-before-data", delay_ns=_MS),
+        "no byte there when told, every byte right later",
+        lambda copy: (copy.wrong_when_told, copy.wrong, copy.guard_wrong) == (LENGTH, 0, 0),
+    ),
+)
+
+_TIMES = (
+    Scenario(
+        "stall-late",
+        "a descriptor completes 50 ms late",
+        (_fault("stall", delay_ns=_DELAY_NS),),
+        (*_BATCH, *_LATER),
+        (right("faulted copy", 1, _DELAY_NS), QUEUED, LATER),
+    ),
+    Scenario(
+        "stall-never",
+        "a descriptor hangs, its client gives up and terminates, the engine goes on",
+        (_fault("stall", delay_ns=0),),
+        (
+            *(f"prepare 2 {LENGTH} interrupt", "issue", "wait 100", "status"),
+            *("terminate", "mark terminated", "clear", "pass 200", "mark resumed", *_LATER),
+        ),
+        (
+            copy_aspect(
+                "given up",
+                1,
+                "told nothing or an error, nothing written",
+                lambda copy: not copy.told_success and copy.unwritten == LENGTH,
+                mark="terminated",
+            ),
+            copy_aspect(
+                "faulted copy",
+                1,
+                "still nothing written when the engine is free to go on",
+                lambda copy: not copy.told_success and copy.unwritten == LENGTH,
+                mark="resumed",
+            ),
+            LATER,
+        ),
+    ),
+    Scenario(
+        "slow-link",
+        "the data of a descriptor take 25 ms",
+        (_fault("slow-link", bandwidth=_SLOW_BYTES_PER_S),),
+        (*_BATCH, *_LATER),
+        (right("faulted copy", 1, LENGTH * 1000 * _MS // _SLOW_BYTES_PER_S), QUEUED, LATER),
+    ),
+)
+
+_INTERRUPTS = (
+    Scenario(
+        "lost-interrupt",
+        "the message of a completion is lost; the client asks for the status",
+        (_fault("lost-interrupt"),),
+        (
+            *(f"prepare 2 {LENGTH} interrupt", "issue", "wait 100", "mark waited"),
+            *("status", "wait 100", "status", *_LATER),
+        ),
+        (right("faulted copy", 1), QUEUED, LATER),
+    ),
+    Scenario(
+        "spurious-interrupt",
+        "a message without a cause, 10 ms after a completion",
+        (_fault("spurious-interrupt", delay_ns=10 * _MS),),
+        (*_BATCH, "pass 100", *_LATER),
+        (right("faulted copy", 1), QUEUED, LATER),
+    ),
+    Scenario(
+        "duplicate-idle",
+        "a descriptor is reported once more when the queue is idle",
+        (_fault("duplicate-completion", delay_ns=10 * _MS),),
+        (
+            *(f"prepare 1 {LENGTH} interrupt", "issue", "wait 100", "status", "pass 100"),
+            *_BATCH,
+        ),
+        (right("faulted copy", 1), QUEUED, LATER),
+    ),
+    Scenario(
+        "duplicate-busy",
+        "a descriptor is reported once more while the next one is under way",
+        (
+            _fault("duplicate-completion", delay_ns=10 * _MS),
+            _fault("stall", delay_ns=_DELAY_NS, nth=2),
+        ),
+        (*_BATCH, "pass 100", *_LATER),
+        (right("faulted copy", 1), right("queued copy", 2, _DELAY_NS), LATER),
+    ),
+    Scenario(
+        "all-ones",
+        "the device goes away under a descriptor: it reads as all ones",
+        (_fault("all-ones"),),
+        (f"prepare 2 {LENGTH} interrupt", "issue", "wait 100", "mark waited", "status"),
+        tuple(
+            copy_aspect(
+                name,
+                number,
+                "told an error or nothing",
+                lambda copy: not copy.told_success and copy.unwritten == LENGTH,
+            )
+            for name, number in (("faulted copy", 1), ("queued copy", 2))
+        ),
+    ),
+)
+
+_CLIENTS = (
+    Scenario(
+        "mixed-flags",
+        "a copy with an interrupt, then one without, on one channel",
+        (),
+        (
+            *(f"prepare 1 {LENGTH} interrupt", f"prepare 1 {LENGTH} polled", "issue"),
+            *("wait 100", "mark waited", "poll 100"),
+        ),
+        (
+            copy_aspect(
+                "copy with an interrupt",
+                1,
+                "told success without being asked",
+                lambda copy: copy.right,
+                mark="waited",
+            ),
+            right("copy without one", 2),
+        ),
+    ),
+    Scenario(
+        "pause-resume",
+        "a channel is paused and resumed while a descriptor is under way",
+        (_fault("stall", delay_ns=_DELAY_NS),),
+        (
+            *(f"prepare 2 {LENGTH} interrupt", "issue", "pause", "resume", "wait 200", "status"),
+            *("pass 100", *_LATER),
+        ),
+        (right("faulted copy", 1, _DELAY_NS), QUEUED, LATER),
+    ),
+    Scenario(
+        "interrupt-descriptor",
+        "a descriptor without data (DMA_INTERRUPT)",
+        (),
+        ("interrupt", "issue", "wait 100", "status"),
+        (
+            copy_aspect(
+                "descriptor without data",
+                1,
+                "told success once",
+                lambda copy: copy.told == "success" and copy.times_told == 1,
+            ),
+        ),
+    ),
+    Scenario(
+        "rebind",
+        "the driver is unbound and bound again, three times",
+        (),
+        ("rebind", "rebind", "rebind"),
+        (
+            Aspect(
+                "DMA pools",
+                "at most one DMA pool of the device, however often it was bound",
+                lambda seen: len(seen.pools) <= 1,
+                lambda seen: f"{len(seen.pools)}: {', '.join(seen.pools) or 'none'}",
+            ),
+        ),
+    ),
+)
+
+SCENARIOS: Sequence[Scenario] = (*_ERRORS, *_LIES, *_TIMES, *_INTERRUPTS, *_CLIENTS)
+QUICK = ("error-illegal-length", "flip-byte", "stall-late", "lost-interrupt", "mixed-flags")
