@@ -113,15 +113,19 @@ class Topology(_Model):
 class Engine(_Model):
     """The emulated DMA functions and their timing.
 
+    ``count`` functions have ``queues`` queues each, and every queue is a dmaengine channel; a ptdma
+    function has one queue.
+
     Without a ``profile`` the experiment has its own, unless a number is given, which makes it
     ``custom``. ``latency_ns`` is the fixed cost of a descriptor, ``bandwidth_bytes_per_s`` the rate
-    of one function, ``fabric_bandwidth_bytes_per_s`` the limit that all functions of a node share,
+    of one queue, ``fabric_bandwidth_bytes_per_s`` the limit that all functions of a node share,
     ``link_bandwidth_bytes_per_s`` that of all copies from node to node; 0 is unlimited, and so is
     what a custom profile doesn't say.
     """
 
-    kind: Literal["ptdma"] = "ptdma"
+    kind: Literal["ptdma", "ae4dma"] = "ptdma"
     count: Annotated[int, Field(ge=0, le=MAX_ENGINES)] = 1
+    queues: Annotated[int, Field(ge=1, le=MAX_ENGINES)] = 1
     node: Annotated[int, Field(ge=0, le=7)] = 1
     msix: bool = True
     profile: Profile | None = None
@@ -156,6 +160,36 @@ class Engine(_Model):
                 "profile = custom, or without a profile"
             )
         return self
+
+    @model_validator(mode="after")
+    def _queues_fit(self) -> Engine:
+        if self.kind == "ptdma" and self.queues != 1:
+            raise ValueError(
+                f"queues is {self.queues}, but a ptdma function has one; use kind = ae4dma, or "
+                "count for more functions"
+            )
+        if self.channels > MAX_ENGINES:
+            raise ValueError(
+                f"count = {self.count} functions of queues = {self.queues} are {self.channels} "
+                f"channels; the lab takes at most {MAX_ENGINES}"
+            )
+        return self
+
+    @property
+    def channels(self) -> int:
+        """Channels that all functions give together."""
+        return self.count * self.queues
+
+    @property
+    def size_text(self) -> str:
+        """How many there are, in the lab file's words."""
+        text = f"engine.count is {self.count}"
+        return text if self.kind == "ptdma" else f"{text}, engine.queues is {self.queues}"
+
+    def with_channels(self, channels: int) -> Engine:
+        """As many engines as give `channels`: ptdma functions, or queues of one ae4dma function."""
+        size = {"count": channels} if self.kind == "ptdma" else {"count": 1, "queues": channels}
+        return Engine.model_validate({**self.model_dump(), **size})
 
 
 class Kernel(_Model):

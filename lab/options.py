@@ -28,8 +28,9 @@ FAULT_ARGUMENTS = {
     "spurious-interrupt": ("delay-ns",),
     "duplicate-completion": ("delay-ns",),
     "all-ones": (),
+    "out-of-order": ("later",),
 }
-FAULT_OPTIONS = ("nth", "count", "address", "size")
+FAULT_OPTIONS = ("queue", "nth", "count", "probability-ppm", "seed", "address", "size")
 _EXAMPLE = "dma0:flip-byte:nth=100,offset=5"
 _FAULT = re.compile(r"(?P<device>dma\d+):(?P<kind>[a-z][a-z0-9-]*)(?::(?P<arguments>.+))?")
 

@@ -87,10 +87,10 @@ def plan(lab: LabFile, parameters: CompactionParameters) -> list[CompactionMode]
         raise ConfigError(
             f"a node {parameters.node} to fragment", f"a topology of {len(nodes)} nodes"
         )
-    if lab.engine.count < parameters.nr_dma_chan:
+    if lab.engine.channels < parameters.nr_dma_chan:
         raise ConfigError(
-            f"{parameters.nr_dma_chan} DMA engine(s): each gives dcbm one channel",
-            f"engine.count is {lab.engine.count}",
+            f"{parameters.nr_dma_chan} DMA engine(s): each queue gives dcbm one channel",
+            lab.engine.size_text,
             hint="give the machine engines (--engines N, or engine.count in the lab file), or "
             "ask for fewer channels (--set nr_dma_chan=N)",
         )

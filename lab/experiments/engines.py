@@ -21,15 +21,12 @@ class Growth:
     Attributes:
         each: by engine id.
         total: summed over all engines.
+        channels_used: queues of all engines that completed at least one descriptor.
     """
 
     each: dict[str, DeviceCounters]
     total: DeviceCounters
-
-    @property
-    def channels_used(self) -> int:
-        """Engines that completed at least one descriptor."""
-        return sum(counters.descriptors > 0 for counters in self.each.values())
+    channels_used: int
 
 
 def growth(before: Mapping[str, EngineCounters], after: Mapping[str, EngineCounters]) -> Growth:
@@ -51,7 +48,19 @@ def growth(before: Mapping[str, EngineCounters], after: Mapping[str, EngineCount
             interrupts=sum(one.interrupts for one in each.values()),
             errors=sum(one.errors for one in each.values()),
         ),
+        channels_used=sum(_queues_used(name, before[name], after[name]) for name in before),
     )
+
+
+def _queues_used(name: str, before: EngineCounters, after: EngineCounters) -> int:
+    # An engine of one queue has no counters for it beside its own.
+    earlier = before.queues or (before.descriptors,)
+    later = after.queues or (after.descriptors,)
+    if len(earlier) != len(later) or any(
+        new < old for old, new in zip(earlier, later, strict=True)
+    ):
+        raise MachineError(f"counters of {name}'s queues that only grow", f"{before} then {after}")
+    return sum(new > old for old, new in zip(earlier, later, strict=True))
 
 
 def _difference(name: str, before: EngineCounters, after: EngineCounters) -> DeviceCounters:

@@ -102,13 +102,12 @@ def plan(lab: LabFile, parameters: MovePagesParameters) -> list[MovePagesMode]:
         raise ConfigError("two different nodes", f"from and to node {parameters.to_node}")
     wanted = max(parameters.channels)
     # Always sixteen unless asked otherwise, so that every mode shows the limit on channels kept.
-    if "count" not in lab.engine.model_fields_set:
-        engine = lab.engine.model_copy(update={"count": MAX_ENGINES})
-        lab = lab.model_copy(update={"engine": engine})
-    if lab.engine.count < wanted:
+    if not {"count", "queues"} & lab.engine.model_fields_set:
+        lab = lab.model_copy(update={"engine": lab.engine.with_channels(MAX_ENGINES)})
+    if lab.engine.channels < wanted:
         raise ConfigError(
-            f"{wanted} DMA engines: each gives dcbm one channel",
-            f"engine.count is {lab.engine.count}",
+            f"{wanted} DMA engines: each queue gives dcbm one channel",
+            lab.engine.size_text,
             hint=f"--engines {wanted}, or fewer channels (--set channels=[1,2])",
         )
     # Where the engines' interrupts go: with all work on one CPU the virtual clock stays exact.

@@ -38,7 +38,9 @@ def bind_engines(guest: Guest, engine: Engine) -> None:
         PremiseError: the driver doesn't load, an engine has no channel, or its copies don't go
             through the IOMMU or the bounce buffers that the machine was to have.
     """
-    guest.load_module(engine.kind)
+    # Without this parameter the driver makes one channel, whatever the function has.
+    parameters = [f"max_hw_q={engine.queues}"] if engine.kind == "ae4dma" else []
+    guest.load_module(engine.kind, *parameters)
     views = guest.assert_engines(engine.count, engine.node)
     dma_path.establish(guest, guest.machine.spec.topology, [view.address for view in views])
 

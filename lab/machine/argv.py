@@ -268,10 +268,11 @@ def _engine_arguments(engine: Engine) -> list[str]:
                 f"pcie-root-port,id=port{port},bus=bridge{engine.node},addr={port + 1:#x},"
                 f"chassis={port + 1},slot={port}",
             ]
+        queues = f"queues={engine.queues}," if engine.kind == "ae4dma" else ""
         arguments += [
             "-device",
-            f"amd-ptdma,id={name},bus=port{port},addr=00.{function},multifunction=on,"
-            f"fabric={_FABRIC_ID},{engine_timing},msix={'on' if engine.msix else 'off'}",
+            f"amd-{engine.kind},id={name},bus=port{port},addr=00.{function},multifunction=on,"
+            f"{queues}fabric={_FABRIC_ID},{engine_timing},msix={'on' if engine.msix else 'off'}",
         ]
     return arguments
 

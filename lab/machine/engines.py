@@ -8,18 +8,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.config import Engine
 from lab.errors import MachineError, PremiseError
 from lab.machine.jobs import JobResult
 
-_VENDOR_AND_DEVICE = "0x1022 0x1498"
+_VENDOR_AND_DEVICE = {"ptdma": "0x1022 0x1498", "ae4dma": "0x1022 0x149b"}
 
 # One program instead of one request a file: 16 engines have 80 files.
-_SCRIPT = f"""
+_SCRIPT = """
 for d in /sys/bus/pci/devices/*; do
- read -r v < $d/vendor; read -r i < $d/device; [ "$v $i" = "{_VENDOR_AND_DEVICE}" ] || continue;
+ read -r v < $d/vendor; read -r i < $d/device; [ "$v $i" = "@ID@" ] || continue;
  read -r n < $d/numa_node; b=-; [ -e $d/driver ] && b=$(/bin/busybox readlink $d/driver);
- c=; for x in $d/dma/*; do [ -e $x ] && c="$c ${{x##*/}}"; done;
- echo ${{d##*/}} $n ${{b##*/}}$c;
+ c=; for x in $d/dma/*; do [ -e $x ] && c="$c ${x##*/}"; done;
+ echo ${d##*/} $n ${b##*/}$c;
 done
 """.replace("\n", " ")
 
@@ -33,12 +34,21 @@ class EngineCounters:
         bytes: copied by them.
         interrupts: raised.
         errors: descriptors that failed.
+        queues: descriptors completed by each queue; empty for an engine that has only one.
     """
 
     descriptors: int
     bytes: int
     interrupts: int
     errors: int
+    queues: tuple[int, ...] = ()
+
+
+def engine_queue_counters(engine: Engine) -> list[str]:
+    """Names of the counters that each queue of an engine has; a ptdma has none beside its own."""
+    if engine.kind == "ptdma":
+        return []
+    return [f"queue{number}-descriptors" for number in range(engine.queues)]
 
 
 @dataclass(frozen=True)
@@ -58,9 +68,12 @@ class EngineView:
     channels: tuple[str, ...]
 
 
-def read_engines(run: Callable[[Sequence[str]], JobResult]) -> list[EngineView]:
-    """Ask the guest for its engines, in bus order."""
-    result = run(["/bin/busybox", "sh", "-c", _SCRIPT])
+def read_engines(
+    run: Callable[[Sequence[str]], JobResult], kind: str = "ptdma"
+) -> list[EngineView]:
+    """Ask the guest for its engines of this kind, in bus order."""
+    script = _SCRIPT.replace("@ID@", _VENDOR_AND_DEVICE[kind])
+    result = run(["/bin/busybox", "sh", "-c", script])
     if not result.ok:
         raise MachineError("the guest to list its PCI functions", result.describe())
     views = []
@@ -71,9 +84,12 @@ def read_engines(run: Callable[[Sequence[str]], JobResult]) -> list[EngineView]:
 
 
 def check_engines(
-    views: Sequence[EngineView], count: int, node: int, log: Path | None = None
+    views: Sequence[EngineView], count: int, node: int, engine: Engine, log: Path | None = None
 ) -> None:
-    """Compare the guest's engines with what was asked for; see `Guest.assert_engines`."""
+    """Compare the guest's engines with what was asked for; see `Guest.assert_engines`.
+
+    `engine` tells their kind and how many channels each is to have.
+    """
     nodes = Counter(view.node for view in views)
     if len(views) != count or (count and set(nodes) != {node}):
         seen = ", ".join(f"{number} on node {where}" for where, number in sorted(nodes.items()))
@@ -84,9 +100,10 @@ def check_engines(
             hint="dev_to_node() comes from the host bridge's _PXM; look for NUMA lines in the log",
         )
     for view in views:
-        if view.driver != "ptdma" or not view.channels:
+        if view.driver != engine.kind or len(view.channels) != engine.queues:
+            channels = "a channel" if engine.queues == 1 else f"{engine.queues} channels"
             raise PremiseError(
-                f"engine {view.address} bound to ptdma, with a channel",
+                f"engine {view.address} bound to {engine.kind}, with {channels}",
                 f"driver {view.driver}, {len(view.channels)} channels",
                 log=log,
                 hint="load the driver first, and look for its messages in the console log",

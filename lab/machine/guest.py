@@ -12,7 +12,13 @@ from lab.errors import GuestCrash, GuestLost, GuestTimeout, MachineError, Premis
 from lab.machine import channel, health
 from lab.machine.argv import MAILBOX_ID, engine_ids
 from lab.machine.deadline import Deadline
-from lab.machine.engines import EngineCounters, EngineView, check_engines, read_engines
+from lab.machine.engines import (
+    EngineCounters,
+    EngineView,
+    check_engines,
+    engine_queue_counters,
+    read_engines,
+)
 from lab.machine.hang import HANG_FILE, Symbols, examine
 from lab.machine.jobs import GuestFileError, Job, JobResult, Jobs
 from lab.machine.machine import Ended, Machine, MailboxLine
@@ -157,17 +163,18 @@ class Guest:
 
     def engines(self) -> list[EngineView]:
         """The engines as the guest's kernel sees them, in bus order."""
-        return read_engines(self.run)
+        return read_engines(self.run, self.machine.spec.engine.kind)
 
     def assert_engines(self, count: int, node: int) -> list[EngineView]:
-        """Make sure that the guest sees `count` engines on `node`, bound and with a channel each.
+        """Make sure that the guest sees `count` engines on `node`, bound and with their channels.
 
         Raises:
             MachineError: the machine is another: wrong count or node.
             PremiseError: a driver is not bound, or has no channel.
         """
         views = self.engines()
-        check_engines(views, count, node, log=self.machine.console.path)
+        engine = self.machine.spec.engine
+        check_engines(views, count, node, engine, log=self.machine.console.path)
         return views
 
     # -- health and end --------------------------------------------------------------------------
@@ -317,7 +324,12 @@ class Guest:
             counter: int(self.machine.execute("qom-get", {"path": path, "property": counter}))
             for counter in ("descriptors", "bytes", "interrupts", "errors")
         }
-        return EngineCounters(**values)
+        engine = self.machine.spec.engine
+        queues = tuple(
+            int(self.machine.execute("qom-get", {"path": path, "property": counter}))
+            for counter in engine_queue_counters(engine)
+        )
+        return EngineCounters(**values, queues=queues)
 
     # -- how it can end otherwise ----------------------------------------------------------------
 

@@ -50,6 +50,10 @@ def qtests(
 
 
 QTESTS = {
+    "amd-ae4dma-error-test",
+    "amd-ae4dma-fault-test",
+    "amd-ae4dma-state-test",
+    "amd-ae4dma-test",
     "amd-dma-copy-test",
     "amd-dma-timing-test",
     "amd-ptdma-error-test",

@@ -201,6 +201,29 @@ def test_dmatest_passes_on_one_and_sixteen_engines_with_both_kinds_of_interrupt(
         assert mode.device.descriptors == 100 * int(mode.name.partition("-")[0])
 
 
+def test_dmatest_passes_on_one_and_sixteen_queues_of_ae4dma(tmp_path: Path) -> None:
+    result = dcbm_lab(
+        *("run", "dmatest", "--output", tmp_path / "run", "--set", "engine.kind=ae4dma"),
+        *("--set", "iterations=50"),
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    modes = Record.read(tmp_path / "run" / "record.json").modes
+    assert [mode.name for mode in modes] == ["1-msix", "1-msi", "16-msix", "16-msi"]
+    for mode in modes:
+        assert mode.device is not None
+        assert mode.device.descriptors == 50 * int(mode.name.partition("-")[0])
+
+
+def test_dmatest_sees_a_flipped_byte_of_one_ae4dma_queue(tmp_path: Path) -> None:
+    result = dcbm_lab(
+        *("run", "dmatest", "--output", tmp_path / "run", "--mode", "16-msix", "--quick"),
+        *("--set", "engine.kind=ae4dma", "--set", "engine_counts=[16]"),
+        *("--inject", "dma0:flip-byte:queue=9,nth=7,offset=0"),
+    )
+    assert result.returncode == Outcome.FAIL.exit_code, result.stdout + result.stderr
+    assert failed(only_mode(tmp_path / "run")) == ["failures"]
+
+
 def test_dmatest_sees_a_flipped_byte(tmp_path: Path) -> None:
     result = dcbm_lab(
         *("run", "dmatest", "--output", tmp_path / "run", "--mode", "1-msix", "--quick"),

@@ -98,6 +98,38 @@ def test_sixteen_engines_on_node_0_behind_two_ports() -> None:
     assert all(engine.endswith(",msix=off") for engine in engines)
 
 
+def test_ae4dma_functions_have_queues() -> None:
+    engine = Engine(kind="ae4dma", count=2, queues=8, latency_ns=7, bandwidth_bytes_per_s=11)
+    devices = values(argv(MachineSpec(engine=engine)), "-device")
+    assert devices[-2:] == [
+        f"amd-ae4dma,id=dma{number},bus=port0,addr=00.{number},multifunction=on,queues=8,"
+        "fabric=dma-fabric,profile=custom,latency-ns=7,bandwidth=11,msix=on"
+        for number in range(2)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("engine", "named"),
+    [
+        ({"queues": 2}, "a ptdma function has one"),
+        ({"kind": "ae4dma", "queues": 17}, "less than or equal to 16"),
+        ({"kind": "ae4dma", "queues": 0}, "greater than or equal to 1"),
+        ({"kind": "ae4dma", "count": 2, "queues": 9}, "18 channels"),
+        ({"kind": "idxd"}, "'ptdma' or 'ae4dma'"),
+    ],
+)
+def test_engines_that_cannot_be(engine: dict[str, object], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        Engine.model_validate(engine)
+
+
+def test_as_many_engines_as_give_so_many_channels() -> None:
+    many = Engine(count=3, latency_ns=7).with_channels(16)
+    assert (many.count, many.queues, many.channels, many.latency_ns) == (16, 1, 16, 7)
+    many = Engine(kind="ae4dma", count=3, msix=False).with_channels(16)
+    assert (many.count, many.queues, many.channels, many.msix) == (1, 16, 16, False)
+
+
 def test_no_engines_no_fabric() -> None:
     arguments = argv(MachineSpec(engine=Engine(count=0)))
     assert not any("amd-" in argument or "root-port" in argument for argument in arguments)

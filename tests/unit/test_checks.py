@@ -7,6 +7,7 @@ from lab.errors import MachineError, PremiseError
 from lab.experiments import checks, engines, premises
 from lab.experiments.compaction import cpu_share, scaled_allocations
 from lab.experiments.move_pages import folios_in_a_batch, placement_check, point_checks, point_of
+from lab.machine.engines import EngineCounters
 from lab.results import CpuShare, DeviceCounters, Integrity, WrongPage
 
 
@@ -16,6 +17,10 @@ def counters(
     return DeviceCounters(
         descriptors=descriptors, bytes=size_bytes, interrupts=interrupts, errors=errors
     )
+
+
+def engine(descriptors: int = 0, size_bytes: int = 0, interrupts: int = 0) -> EngineCounters:
+    return EngineCounters(descriptors, size_bytes, interrupts, errors=0)
 
 
 def held(found: list[checks.Check]) -> dict[str, bool]:
@@ -168,15 +173,29 @@ def test_a_number_is_a_number(value: object) -> None:
 
 
 def test_growth_sums_and_counts_busy_engines() -> None:
-    before = {"dma0": counters(1, 10, 1), "dma1": counters(), "dma2": counters(5, 5, 5, 5)}
-    after = {"dma0": counters(4, 40, 2), "dma1": counters(1, 7, 1), "dma2": counters(5, 5, 5, 5)}
+    idle, busy = EngineCounters(0, 0, 0, 0), EngineCounters(5, 5, 5, 5)
+    before = {"dma0": EngineCounters(1, 10, 1, 0), "dma1": idle, "dma2": busy}
+    after = {
+        "dma0": EngineCounters(4, 40, 2, 0),
+        "dma1": EngineCounters(1, 7, 1, 0),
+        "dma2": busy,
+    }
     used = engines.growth(before, after)
     assert used.total == counters(4, 37, 2)
     assert used.channels_used == 2
     with pytest.raises(MachineError, match="dma0"):
         engines.growth(after, before)
     with pytest.raises(MachineError, match="dma2"):
-        engines.growth(before, {"dma0": counters(), "dma1": counters()})
+        engines.growth(before, {"dma0": idle, "dma1": idle})
+
+
+def test_growth_counts_the_queues_of_an_engine() -> None:
+    before = {"dma0": EngineCounters(6, 60, 6, 0, (1, 2, 3)), "dma1": EngineCounters(1, 1, 1, 0)}
+    after = {"dma0": EngineCounters(9, 90, 9, 0, (1, 3, 5)), "dma1": EngineCounters(1, 1, 1, 0)}
+    assert engines.growth(before, after).channels_used == 2
+    backwards = {**after, "dma0": EngineCounters(9, 90, 9, 0, (0, 4, 5))}
+    with pytest.raises(MachineError, match="dma0's queues"):
+        engines.growth(before, backwards)
 
 
 @pytest.mark.parametrize(
@@ -202,12 +221,12 @@ def move(**changes: object) -> dict[str, object]:
 
 def busy(channels: int, folios: int) -> engines.Growth:
     each = {
-        f"dma{number}": counters(
+        f"dma{number}": engine(
             share := folios // channels if number < channels else 0, share << 21, share
         )
         for number in range(16)
     }
-    return engines.growth(dict.fromkeys(each, counters()), each)
+    return engines.growth(dict.fromkeys(each, engine()), each)
 
 
 def test_a_point_sums_up_its_moves() -> None:
@@ -240,7 +259,7 @@ def test_a_point_is_judged_by_every_count() -> None:
         }
 
     two = [move(), move()]
-    idle = engines.growth({"dma0": counters()}, {"dma0": counters()})
+    idle = engines.growth({"dma0": engine()}, {"dma0": engine()})
     assert failed(two, idle, 0, 0) == set()
     assert failed(two, busy(1, 64), 0, 0) == {"engines idle"}
     assert failed(two, busy(1, 64), 64, 16) == {"channels"}

@@ -9,7 +9,7 @@ import pytest
 from lab import experiments
 from lab.config import LabFile
 from lab.errors import ConfigError
-from lab.experiments import compaction, move_pages
+from lab.experiments import compaction, dmatest, move_pages
 
 
 def lab(**sections: Any) -> LabFile:
@@ -49,6 +49,26 @@ def test_compaction_refuses_a_machine_that_cannot_run_it(
     chosen = compaction.CompactionParameters.model_validate(parameters)
     with pytest.raises(ConfigError, match=named):
         compaction.plan(lab(engine=engine), chosen)
+
+
+def test_dmatest_takes_queues_for_channels() -> None:
+    plans = dmatest.plan(lab(engine={"kind": "ae4dma"}), dmatest.DmatestParameters())
+    machines = {plan.name: plan.machine.engine for plan in plans}
+    assert {name: (one.count, one.queues, one.msix) for name, one in machines.items()} == {
+        "1-msix": (1, 1, True),
+        "1-msi": (1, 1, False),
+        "16-msix": (1, 16, True),
+        "16-msi": (16, 1, False),
+    }
+
+
+def test_move_pages_brings_sixteen_queues_unless_told() -> None:
+    plans = move_pages.plan(lab(engine={"kind": "ae4dma"}), move_pages.MovePagesParameters())
+    assert {(one.machine.engine.count, one.machine.engine.queues) for one in plans} == {(1, 16)}
+    with pytest.raises(ConfigError, match=r"engine.queues is 4"):
+        move_pages.plan(
+            lab(engine={"kind": "ae4dma", "queues": 4}), move_pages.MovePagesParameters()
+        )
 
 
 def test_move_pages_brings_sixteen_engines_unless_told() -> None:

@@ -11,6 +11,7 @@ from lab.config import Clock, LabFile
 from lab.experiments.base import Fault
 from lab.options import (
     FAULT_ARGUMENTS,
+    FAULT_OPTIONS,
     OptionError,
     override,
     parse_fault,
@@ -130,6 +131,9 @@ def test_the_faults_are_those_of_the_device_models() -> None:
     branches = re.findall(r"'([a-z-]+)': '(\w+)'", union[1])
     needed = {kind: (structs[struct],) for kind, struct in branches}
     assert needed == {kind: keys for kind, keys in FAULT_ARGUMENTS.items() if keys}
+    base = re.search(r"'base': \{(.*?)\}", schema, re.DOTALL)
+    assert base is not None
+    assert re.findall(r"'\*([a-z-]+)'", base[1]) == list(FAULT_OPTIONS)
 
 
 @pytest.mark.parametrize(

@@ -125,8 +125,8 @@ void amd_dma_channel_start(AMDDMAChannel *ch, const AMDDMACopy *copy)
 
     assert(!ch->busy && copy->size);
     ch->copy = *copy;
-    amd_dma_faults_match(ch->faults, copy->source, copy->destination,
-                         copy->size, &ch->effects);
+    amd_dma_faults_match(ch->faults, ch->queue, copy->source,
+                         copy->destination, copy->size, &ch->effects);
 
     done_ns = amd_dma_time_add(done_ns,
                                amd_dma_transfer_ns(copy->size,

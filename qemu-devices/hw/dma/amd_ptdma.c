@@ -15,8 +15,11 @@
 #include "amd_ptdma_queue.h"
 #include "trace.h"
 
-/* Q_STATUS.ERROR has 6 bits */
-#define AMD_PTDMA_ERROR_CODE_MAX    63
+static const AMDDMAFaultLimits amd_ptdma_fault_limits = {
+    /* Q_STATUS.ERROR has 6 bits */
+    .code_max = 63,
+    .queues = 1,
+};
 
 static void amd_ptdma_fault_cleared(void *opaque, uint32_t id)
 {
@@ -213,8 +216,7 @@ void amd_ptdma_core_reset(AMDPTDMACore *s)
         return;
     }
     amd_dma_channel_abort(&s->channel);
-    s->echoes_number = 0;
-    timer_del(s->echo_timer);
+    amd_dma_echoes_clear(&s->echoes);
     s->queue_prio = 0;
     s->reqid_config = 0;
     s->timeout = 0;
@@ -245,10 +247,10 @@ void amd_ptdma_core_init(AMDPTDMACore *s, DeviceState *dev, AddressSpace *as,
     s->opaque = opaque;
     s->dead = false;
     amd_dma_faults_init(&s->faults, dev->id ?: TYPE_AMD_PTDMA,
-                        AMD_PTDMA_ERROR_CODE_MAX, amd_ptdma_fault_cleared, s);
+                        &amd_ptdma_fault_limits, amd_ptdma_fault_cleared, s);
     amd_dma_channel_init(&s->channel, dev, as, &s->timing, &s->faults,
                          &amd_ptdma_channel_ops, s);
-    s->echo_timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, amd_ptdma_echo_timer, s);
+    amd_dma_echoes_init(&s->echoes, dev, s->faults.name, amd_ptdma_echo, s);
     memory_region_init_io(&s->regs, OBJECT(dev), &amd_ptdma_ops, s,
                           TYPE_AMD_PTDMA, AMD_PTDMA_REGS_SIZE);
 }
@@ -258,8 +260,7 @@ void amd_ptdma_core_destroy(AMDPTDMACore *s)
     /* A copy whose write unplugs us must find the queue empty */
     amd_ptdma_core_reset(s);
     s->dead = true;
-    timer_free(s->echo_timer);
-    s->echo_timer = NULL;
+    amd_dma_echoes_destroy(&s->echoes);
     amd_dma_channel_destroy(&s->channel);
     amd_dma_faults_destroy(&s->faults);
 }
@@ -278,35 +279,11 @@ static int amd_ptdma_core_post_load(void *opaque, int version_id)
 
     /* Numbers that the stream refers to are not given out again */
     s->faults.last_id = MAX(s->faults.last_id, s->last_fault_id);
-    amd_ptdma_echo_arm(s);
     if (s->removed_by) {
         s->ops->set_present(s->opaque, false);
     }
     return 0;
 }
-
-/* A machine may run on after a load that failed, so leave nothing bad */
-static bool amd_ptdma_echoes_fit(void *opaque, int version_id)
-{
-    AMDPTDMACore *s = opaque;
-
-    if (s->echoes_number > AMD_PTDMA_ECHOES_MAX) {
-        s->echoes_number = 0;
-        return false;
-    }
-    return true;
-}
-
-static const VMStateDescription vmstate_amd_ptdma_echo = {
-    .name = "amd-ptdma-echo",
-    .version_id = 1,
-    .minimum_version_id = 1,
-    .fields = (const VMStateField[]) {
-        VMSTATE_INT64(due_ns, AMDPTDMAEcho),
-        VMSTATE_BOOL(completion, AMDPTDMAEcho),
-        VMSTATE_END_OF_LIST()
-    },
-};
 
 const VMStateDescription vmstate_amd_ptdma_core = {
     .name = "amd-ptdma-core",
@@ -342,10 +319,8 @@ const VMStateDescription vmstate_amd_ptdma_core = {
         VMSTATE_UINT32(last_fault_id, AMDPTDMACore),
         VMSTATE_UINT32(message_lost_by, AMDPTDMACore),
         VMSTATE_UINT32(removed_by, AMDPTDMACore),
-        VMSTATE_UINT32(echoes_number, AMDPTDMACore),
-        VMSTATE_VALIDATE("number of echoes", amd_ptdma_echoes_fit),
-        VMSTATE_STRUCT_VARRAY_UINT32(echoes, AMDPTDMACore, echoes_number, 1,
-                                     vmstate_amd_ptdma_echo, AMDPTDMAEcho),
+        VMSTATE_STRUCT(echoes, AMDPTDMACore, 1, vmstate_amd_dma_echoes,
+                       AMDDMAEchoes),
         VMSTATE_END_OF_LIST()
     },
 };

@@ -238,84 +238,23 @@ static uint32_t amd_ptdma_retire_done(AMDPTDMACore *s)
     return causes;
 }
 
-/* The timer runs at the earliest echo */
-void amd_ptdma_echo_arm(AMDPTDMACore *s)
+void amd_ptdma_echo(void *opaque, const AMDDMAEcho *echo)
 {
-    int64_t first_ns = INT64_MAX;
+    AMDPTDMACore *s = opaque;
 
-    for (uint32_t i = 0; i < s->echoes_number; i++) {
-        first_ns = MIN(first_ns, s->echoes[i].due_ns);
-    }
-    if (s->echoes_number) {
-        timer_mod(s->echo_timer, first_ns);
+    if (echo->completion) {
+        amd_ptdma_raise(s, R_Q_INTERRUPT_COMPLETION_MASK);
     } else {
-        timer_del(s->echo_timer);
+        s->ops->notify(s->opaque);
     }
 }
 
 static void amd_ptdma_echo_later(AMDPTDMACore *s, int64_t delay_ns,
                                  bool completion)
 {
-    int64_t now_ns = qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
+    AMDDMAEcho echo = { .completion = completion };
 
-    if (s->echoes_number == AMD_PTDMA_ECHOES_MAX) {
-        trace_amd_ptdma_echo_dropped(s->faults.name, completion);
-        return;
-    }
-    s->echoes[s->echoes_number++] = (AMDPTDMAEcho) {
-        .due_ns = amd_dma_time_add(now_ns, delay_ns),
-        .completion = completion,
-    };
-    amd_ptdma_echo_arm(s);
-}
-
-/* Take out the one that is due longest */
-static bool amd_ptdma_echo_take(AMDPTDMACore *s, AMDPTDMAEcho *echo)
-{
-    int64_t now_ns = qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
-    uint32_t first = 0;
-
-    for (uint32_t i = 1; i < s->echoes_number; i++) {
-        if (s->echoes[i].due_ns < s->echoes[first].due_ns) {
-            first = i;
-        }
-    }
-    if (!s->echoes_number || s->echoes[first].due_ns > now_ns) {
-        return false;
-    }
-    *echo = s->echoes[first];
-    s->echoes_number--;
-    memmove(&s->echoes[first], &s->echoes[first + 1],
-            (s->echoes_number - first) * sizeof(*echo));
-    return true;
-}
-
-static void amd_ptdma_echo(void *opaque)
-{
-    AMDPTDMACore *s = opaque;
-    uint32_t generation = s->channel.generation;
-    AMDPTDMAEcho echo;
-
-    /* A message can have side effects, a reset or an unplug among them */
-    while (generation == s->channel.generation &&
-           amd_ptdma_echo_take(s, &echo)) {
-        trace_amd_ptdma_echo(s->faults.name, echo.completion);
-        if (echo.completion) {
-            amd_ptdma_raise(s, R_Q_INTERRUPT_COMPLETION_MASK);
-        } else {
-            s->ops->notify(s->opaque);
-        }
-    }
-    if (generation == s->channel.generation) {
-        amd_ptdma_echo_arm(s);
-    }
-}
-
-void amd_ptdma_echo_timer(void *opaque)
-{
-    AMDPTDMACore *s = opaque;
-
-    amd_dma_run_guarded(s->dev, amd_ptdma_echo, s);
+    amd_dma_echoes_add(&s->echoes, &echo, delay_ns);
 }
 
 static void amd_ptdma_retire(void *opaque, AMDDMAStatus status,

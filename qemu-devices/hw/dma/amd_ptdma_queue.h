@@ -24,13 +24,8 @@ void amd_ptdma_kick(AMDPTDMACore *s);
 void amd_ptdma_update_irq(AMDPTDMACore *s);
 
 /**
- * amd_ptdma_echo_arm: set the timer for the echoes that wait
+ * amd_ptdma_echo: send what a fault has kept for later
  */
-void amd_ptdma_echo_arm(AMDPTDMACore *s);
-
-/**
- * amd_ptdma_echo_timer: the timer's callback
- */
-void amd_ptdma_echo_timer(void *opaque);
+void amd_ptdma_echo(void *opaque, const AMDDMAEcho *echo);
 
 #endif /* HW_DMA_AMD_PTDMA_QUEUE_H */

@@ -61,6 +61,8 @@ typedef struct AMDDMAChannel {
     const AMDDMAChannelOps *ops;
     void *opaque;
     QEMUTimer *timer;
+    /* number of the owner's queue, for faults that are to hit one only */
+    uint8_t queue;
 
     /* changes whenever the copy under way is taken back */
     uint32_t generation;

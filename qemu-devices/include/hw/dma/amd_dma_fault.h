@@ -28,6 +28,8 @@ typedef struct AMDDMAFaultEffects {
     int64_t delay_ns;
     /* non-zero: held until the fault of this number is cleared */
     uint32_t stalled_by;
+    /* non-zero: or until so many later ones of its queue have ended */
+    uint32_t held_for;
     /* non-zero: the data come so long after the completion */
     int64_t late_data_ns;
     /* non-zero: the message is not sent, because of this fault */
@@ -48,10 +50,22 @@ extern const VMStateDescription vmstate_amd_dma_fault_effects;
  */
 typedef void AMDDMAFaultCleared(void *opaque, uint32_t id);
 
+/**
+ * AMDDMAFaultLimits: what a kind of device can be asked for
+ * @code_max: largest error code
+ * @queues: number of queues
+ * @reorders: completes descriptors in another order than that of the ring
+ */
+typedef struct AMDDMAFaultLimits {
+    uint8_t code_max;
+    uint8_t queues;
+    bool reorders;
+} AMDDMAFaultLimits;
+
 /* The faults of one device */
 typedef struct AMDDMAFaultSet {
     const char *name;
-    uint8_t code_max;
+    const AMDDMAFaultLimits *limits;
     AMDDMAFaultCleared *cleared;
     void *opaque;
     uint32_t last_id;
@@ -74,13 +88,13 @@ struct AMDDMAFaultTargetClass {
  * amd_dma_faults_init: make an empty set
  * @set: the set
  * @name: the device's name in traces; not copied
- * @code_max: largest error code of the device
+ * @limits: what the device can be asked for; not copied
  * @cleared: ends what a fault keeps up
  * @opaque: for @cleared
  */
 void amd_dma_faults_init(AMDDMAFaultSet *set, const char *name,
-                         uint8_t code_max, AMDDMAFaultCleared *cleared,
-                         void *opaque);
+                         const AMDDMAFaultLimits *limits,
+                         AMDDMAFaultCleared *cleared, void *opaque);
 
 /**
  * amd_dma_faults_destroy: drop all faults, ending nothing
@@ -90,12 +104,13 @@ void amd_dma_faults_destroy(AMDDMAFaultSet *set);
 /**
  * amd_dma_faults_match: a copy starts; which faults apply to it?
  * @set: the device's faults
+ * @queue: number of the copy's queue
  * @source: bus address
  * @destination: bus address
  * @size: bytes, not 0
  * @effects: filled in
  */
-void amd_dma_faults_match(AMDDMAFaultSet *set, uint64_t source,
+void amd_dma_faults_match(AMDDMAFaultSet *set, uint8_t queue, uint64_t source,
                           uint64_t destination, uint32_t size,
                           AMDDMAFaultEffects *effects);
 

@@ -11,6 +11,7 @@
 
 #include "exec/memory.h"
 #include "hw/dma/amd_dma_channel.h"
+#include "hw/dma/amd_dma_echo.h"
 
 #define TYPE_AMD_PTDMA "amd-ptdma"
 
@@ -24,16 +25,6 @@ typedef struct AMDPTDMACoreOps {
     void (*notify)(void *opaque);
     void (*set_present)(void *opaque, bool present);
 } AMDPTDMACoreOps;
-
-/* As many late messages can wait */
-#define AMD_PTDMA_ECHOES_MAX    1024
-
-/* What a fault sends some time after a descriptor's end */
-typedef struct AMDPTDMAEcho {
-    int64_t due_ns;
-    /* with a cause; otherwise the message alone */
-    bool completion;
-} AMDPTDMAEcho;
 
 typedef struct AMDPTDMACore {
     MemoryRegion regs;
@@ -77,9 +68,7 @@ typedef struct AMDPTDMACore {
     /* what faults have left behind */
     uint32_t message_lost_by;
     uint32_t removed_by;
-    uint32_t echoes_number;
-    AMDPTDMAEcho echoes[AMD_PTDMA_ECHOES_MAX];
-    QEMUTimer *echo_timer;
+    AMDDMAEchoes echoes;
     /* faults.last_id on its way through a migration */
     uint32_t last_fault_id;
 
