@@ -72,8 +72,17 @@ check: lint ## linters, types and unit tests, in less than a minute
 	$(BIN)/python -m pytest -q -n auto tests/unit $(ARGS)
 
 .PHONY: check-device
-check-device: setup ## build and run the device models' own tests
-	$(BIN)/python -m pytest -m device tests/device $(ARGS)
+check-device: setup ## the device models' own tests: qtests, the same with sanitizers, fuzzing corpora
+	$(BIN)/python -m pytest -n auto -m device tests/device $(ARGS)
+
+.PHONY: device-coverage
+device-coverage: setup ## which lines of the device models their tests run; the last line is the share
+	@$(BIN)/python -m lab.devices coverage
+
+.PHONY: fuzz
+fuzz: setup ## fuzz the device models for SECONDS=n in all, and keep what reaches more
+	@test -n "$(SECONDS)" || { echo "how long? make fuzz SECONDS=600" >&2; exit 2; }
+	$(BIN)/python -m lab.devices fuzz --seconds "$(SECONDS)"
 
 .PHONY: check-style
 check-style: setup ## QEMU's and the kernel's checkpatch on the device models, patches and modules

@@ -16,6 +16,7 @@ from pathlib import Path
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _LIB = "/usr/lib/x86_64-linux-gnu"
 _INCLUDE = "/usr/include"
+_CLANG = "/usr/lib/llvm-14/lib/clang/14.0.6/lib/linux"
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,9 @@ NEEDS = (
     Need("zlib1g-dev", "QEMU's build", files=(f"{_INCLUDE}/zlib.h",)),
     Need("libfdt-dev", "QEMU's build", files=(f"{_INCLUDE}/libfdt.h",)),
     Need("libelf-dev", "the kernel's objtool", files=(f"{_INCLUDE}/libelf.h",)),
+    Need("clang-14", "QEMU with sanitizers", programs=("clang-14",)),
+    Need("llvm-14", "stacks and coverage of the sanitized QEMU", programs=("llvm-cov-14",)),
+    Need("libclang-rt-14-dev", "the sanitizers", files=(f"{_CLANG}/libclang_rt.fuzzer-x86_64.a",)),
     Need("flex", "the kernel's Kconfig", programs=("flex",)),
     Need("bison", "the kernel's Kconfig", programs=("bison",)),
     Need("bc", "the kernel's time constants", programs=("bc",)),

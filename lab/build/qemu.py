@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.build.bundle import bundle
+from lab.build.flavour import PLAIN, SANITIZED, Flavour
 from lab.build.overlay import is_laid, lay, overlay_files
 from lab.build.port import open_port
 from lab.build.recipe import hash_recipe, identify_packages
@@ -23,8 +25,6 @@ from lab.build.source_tree import identify, link_tree, unpack
 from lab.build.toolchain import (
     compiler_environment,
     count_jobs,
-    find_compiler,
-    identify_compiler,
 )
 from lab.cache import Cache, WorkTree, hash_file, hash_tree, make_key
 from lab.checkout import QEMU_DEVICES
@@ -36,9 +36,11 @@ from lab.sources import Fetched, fetch
 from lab.sources.pins import Source, read_pins, sources_of
 
 _RECIPE = (
-    "build/qemu.py",
+    "build/bundle.py",
+    "build/flavour.py",
     "build/overlay.py",
     "build/port.py",
+    "build/qemu.py",
     "build/source_tree.py",
     "build/toolchain.py",
 )
@@ -52,6 +54,7 @@ _PACKAGES = (
     "zlib1g-dev",
 )
 TARGET = "qemu-system-x86_64"
+FUZZER = "qemu-fuzz-x86_64"
 CONFIGURE = (
     "--target-list=x86_64-softmmu",
     "--without-default-features",
@@ -100,6 +103,7 @@ class QemuArtifact:
 class _Plan:
     base: str
     fetched: Fetched
+    flavour: Flavour
     tree_key: str
     key: str
 
@@ -121,13 +125,12 @@ def _sources_of_base(base: str) -> tuple[Source, ...]:
     return sources_of(_PINS, f"{_PIN}{base}")
 
 
-def _make_plan(cache: Cache, base: str, progress: Progress) -> _Plan:
+def _make_plan(cache: Cache, base: str, progress: Progress, flavour: Flavour = PLAIN) -> _Plan:
     fetched = fetch(cache, _sources_of_base(base), progress)
-    compiler = identify_compiler()
     tree_key = make_key(
         source=identify(fetched),
         configure=" ".join(CONFIGURE),
-        compiler=compiler,
+        flavour=flavour.identity,
         tools=hash_file(REQUIREMENTS),
         packages=identify_packages(*_PACKAGES),
     )
@@ -141,7 +144,7 @@ def _make_plan(cache: Cache, base: str, progress: Progress) -> _Plan:
         rules=port.rules.model_dump_json(),
         recipe=hash_recipe(*_RECIPE),
     )
-    return _Plan(base, fetched, tree_key, key)
+    return _Plan(base, fetched, flavour, tree_key, key)
 
 
 def build_qemu(cache: Cache, progress: Progress, base: str = Qemu().base) -> QemuArtifact:
@@ -172,6 +175,40 @@ def build_qemu(cache: Cache, progress: Progress, base: str = Qemu().base) -> Qem
         fallback=plan.fetched.fallback,
         key=plan.key,
     )
+
+
+@dataclass(frozen=True)
+class SanitizedQemu:
+    """A QEMU that stops at the first error of memory or undefined behaviour, and counts its lines.
+
+    Attributes:
+        binary: ``qemu-system-x86_64``; finds its firmware by itself.
+        fuzzer: the same with libFuzzer in the place of its main program.
+    """
+
+    binary: Path
+    fuzzer: Path
+
+
+def build_sanitized_qemu(cache: Cache, progress: Progress) -> SanitizedQemu:
+    """QEMU with sanitizers, from the cache or built.
+
+    Raises:
+        SourceError: its source can't be had.
+        BuildError: it doesn't build.
+    """
+    plan = _make_plan(cache, Qemu().base, progress, SANITIZED)
+    firmware_dirs = fetch_firmware(cache, progress)
+    firmware = " ".join(directory.parent.name for directory in firmware_dirs)
+
+    def build(directory: Path) -> None:
+        with _open_build(cache, plan, [TARGET, FUZZER], progress) as out:
+            bundle([out / TARGET, out / FUZZER], firmware_dirs, directory)
+
+    key = make_key(qemu=plan.key, firmware=firmware)
+    title = "QEMU with sanitizers"
+    path = cache.entry("qemu-sanitized", key, build, title=title, progress=progress)
+    return SanitizedQemu(path / TARGET, path / FUZZER)
 
 
 def list_qtests(devices: Path = QEMU_DEVICES) -> list[str]:
@@ -236,10 +273,11 @@ def _open_build(
         log.unlink(missing_ok=True)
         source, out = _prepare(tree, plan, log, progress)
         lay(QEMU_DEVICES, tree.path / "pristine", source, log, plan.base)
+        plan.flavour.prepare(tree.path)
         environment = {
             **compiler_environment(cache),
             "PATH": f"{tools / 'bin'}:{os.environ.get('PATH', '/usr/bin:/bin')}",
-            "CC": find_compiler(),
+            "CC": plan.flavour.command,
         }
         configured = out / _CONFIGURED
         recipe = hash_recipe(*_RECIPE)
@@ -248,6 +286,7 @@ def _open_build(
             out.mkdir()
             with progress.step("configuring QEMU", log=log) as step:
                 argv = ["../source/configure", f"--python={tools / 'bin' / 'python3'}", *CONFIGURE]
+                argv += [*plan.flavour.configure, *plan.flavour.flags(tree.path)]
                 run_program(_program(argv, "a configured QEMU", log, out, environment), step)
             configured.write_text(recipe, encoding="utf-8")
         with progress.step("building QEMU", log=log) as step:

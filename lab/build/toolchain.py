@@ -19,7 +19,7 @@ def count_jobs() -> int:
 
 
 @functools.cache
-def identify_compiler() -> str:
+def identify_compiler(compiler: str = "gcc") -> str:
     """First version line of the C compiler and of the linker.
 
     Raises:
@@ -28,14 +28,14 @@ def identify_compiler() -> str:
     hint = "make setup installs what is missing; dcbm-lab doctor lists it"
     lines = [
         ask_program([name, "--version"], awaited=f"a working {name}", hint=hint).splitlines()[0]
-        for name in ("gcc", "ld")
+        for name in (compiler, "ld")
     ]
     return "; ".join(lines)
 
 
-def find_compiler() -> str:
+def find_compiler(compiler: str = "gcc") -> str:
     """The C compiler's command line, through ccache where that is installed."""
-    return "ccache gcc" if shutil.which("ccache") else "gcc"
+    return f"ccache {compiler}" if shutil.which("ccache") else compiler
 
 
 def compiler_environment(cache: Cache) -> dict[str, str]:

@@ -19,10 +19,11 @@ FORBIDDEN = {
     "errors": {path.stem for path in ROOT.iterdir()} - {"errors"},
     "results": {path.stem for path in ROOT.iterdir()} - {"results"},
     "config": _RUNNING | _JUDGING | {"machine", "build", "sources", "cache"},
-    "sources": _RUNNING | _JUDGING | {"machine", "build"},
-    "build": _RUNNING | _JUDGING | {"machine"},
+    "sources": _RUNNING | _JUDGING | {"machine", "build", "devices"},
+    "build": _RUNNING | _JUDGING | {"machine", "devices"},
     "machine": _RUNNING | _JUDGING | {"build", "sources", "cache"},
     "experiments": _RUNNING | {"report", "build", "sources", "cache"},
+    "devices": _RUNNING | _JUDGING | {"machine"},
     "report": _RUNNING | {"machine", "experiments", "build", "sources", "cache", "dcbm"},
 }
 

@@ -137,6 +137,44 @@ static void test_pointers(void)
     ptdma_stop(&d);
 }
 
+/* Head written to where it is: the descriptor under way comes again */
+static void test_head_rewritten(void)
+{
+    PTDMADevice d;
+    PTDMABuffers b;
+    uint32_t head;
+
+    ptdma_start(&d, ",latency-ns=100", PTDMA_MSIX);
+    ptdma_buffers_init(&b, &d, 3, 0, 0);
+    head = ptdma_read(&d, A_Q_HEAD_LO);
+    ptdma_push_three(&d, &b, PTDMA_DW0);
+    ptdma_run(&d);
+    ptdma_step(d.qts, 50);
+    ptdma_write(&d, A_Q_HEAD_LO, head);
+    ptdma_step(d.qts, 50);
+    g_assert_cmphex(ptdma_read(&d, A_Q_HEAD_LO), ==, head);
+    g_assert_cmpint(ptdma_counter(&d, "dma0", "descriptors"), ==, 1);
+    ptdma_step(d.qts, 100);
+    g_assert_cmphex(ptdma_read(&d, A_Q_HEAD_LO), ==,
+                    head + AMD_PTDMA_DESC_SIZE);
+
+    /* forward, over the second one, which is under way */
+    ptdma_write(&d, A_Q_HEAD_LO, head + 2 * AMD_PTDMA_DESC_SIZE);
+    ptdma_step(d.qts, 100);
+    ptdma_buffers_check(&b, 2, -1);
+    g_assert_cmphex(ptdma_read(&d, A_Q_HEAD_LO), ==,
+                    head + 2 * AMD_PTDMA_DESC_SIZE);
+    g_assert_cmpint(ptdma_wait(&d), ==, 100);
+    ptdma_buffers_check(&b, 3, -1);
+
+    /* backward, in an idle queue: all of them once more */
+    ptdma_write(&d, A_Q_HEAD_LO, head);
+    g_assert_cmpint(ptdma_wait(&d), ==, 300);
+    g_assert_cmpint(ptdma_counter(&d, "dma0", "descriptors"), ==, 4 + 3);
+    ptdma_buffers_free(&b);
+    ptdma_stop(&d);
+}
+
 static void submit_byte(PTDMADevice *d, PTDMABuffers *b)
 {
     ptdma_submit(d, b->source, b->destination, 1);
@@ -224,6 +262,73 @@ static void test_interrupt_causes(void)
     ptdma_stop(&d);
 }
 
+/* A descriptor that brings this cause up */
+static void submit_for_cause(PTDMADevice *d, PTDMABuffers *b, uint32_t cause)
+{
+    uint32_t dw[AMD_PTDMA_DESC_WORDS];
+
+    ptdma_fill_desc(dw, b->source, b->destination, 1);
+    dw[0] = FIELD_DP32(dw[0], DESC_DW0, IOC, cause == PTDMA_COMPLETION);
+    dw[0] = FIELD_DP32(dw[0], DESC_DW0, SOC, cause == PTDMA_STOPPED);
+    dw[1] = cause == PTDMA_ERROR ? 0 : 1;
+    ptdma_push(d, dw);
+    ptdma_run(d);
+    ptdma_step(d->qts, 1);
+}
+
+/* Each cause alone: masked, unmasked, and coming up inside the handler */
+static void test_interrupt_each_cause(void)
+{
+    static const uint32_t causes[] = {
+        PTDMA_COMPLETION, PTDMA_ERROR, PTDMA_STOPPED, PTDMA_EMPTY,
+    };
+    PTDMADevice d;
+    PTDMABuffers b;
+
+    for (int i = 0; i < ARRAY_SIZE(causes); i++) {
+        const uint32_t cause = causes[i];
+        const uint32_t always = cause & (PTDMA_COMPLETION | PTDMA_ERROR);
+
+        ptdma_start(&d, "", PTDMA_MSIX);
+        ptdma_buffers_init(&b, &d, 1, 0, 0);
+
+        /* masked: two of them are latched, and told of when unmasked */
+        submit_for_cause(&d, &b, cause);
+        g_assert_false(ptdma_message_seen(&d));
+        g_assert_cmphex(ptdma_read(&d, A_Q_INTERRUPT_STATUS), ==, always);
+        ptdma_write(&d, A_Q_INT_ENABLE, cause);
+        g_assert_cmpint(ptdma_message_seen(&d), ==, !!always);
+        ptdma_write(&d, A_Q_INTERRUPT_STATUS, cause);
+        g_assert_cmphex(ptdma_read(&d, A_Q_INT_STATUS), ==, always);
+        ptdma_set_ring(&d, d.ring, d.size_field);
+
+        /* unmasked: told of at once */
+        submit_for_cause(&d, &b, cause);
+        g_assert_true(ptdma_message_seen(&d));
+        g_assert_cmphex(ptdma_read(&d, A_Q_INTERRUPT_STATUS), ==, cause);
+        ptdma_set_ring(&d, d.ring, d.size_field);
+
+        /* the same again before the acknowledgement: one message for both */
+        submit_for_cause(&d, &b, cause);
+        g_assert_false(ptdma_message_seen(&d));
+        ptdma_set_ring(&d, d.ring, d.size_field);
+
+        /* acknowledging others, and enabling more, changes nothing */
+        ptdma_write(&d, A_Q_INTERRUPT_STATUS, R_Q_INTERRUPT_MASK & ~cause);
+        ptdma_write(&d, A_Q_INT_ENABLE, R_Q_INTERRUPT_MASK);
+        g_assert_cmphex(ptdma_read(&d, A_Q_INTERRUPT_STATUS), ==, cause);
+        g_assert_false(ptdma_message_seen(&d));
+
+        /* acknowledged while masked: unmasking has nothing to tell */
+        ptdma_write(&d, A_Q_INT_ENABLE, 0);
+        ptdma_write(&d, A_Q_INTERRUPT_STATUS, cause);
+        ptdma_write(&d, A_Q_INT_ENABLE, cause);
+        g_assert_false(ptdma_message_seen(&d));
+        ptdma_buffers_free(&b);
+        ptdma_stop(&d);
+    }
+}
+
 static void mask_vector(PTDMADevice *d, bool mask)
 {
     uint8_t cap;
@@ -272,11 +377,14 @@ int main(int argc, char **argv)
                    test_stop_on_completion);
     qtest_add_func("/amd-ptdma-queue/run-and-halt", test_run_and_halt);
     qtest_add_func("/amd-ptdma-queue/pointers", test_pointers);
+    qtest_add_func("/amd-ptdma-queue/head-rewritten", test_head_rewritten);
     qtest_add_data_func("/amd-ptdma-queue/interrupt/msix",
                         GINT_TO_POINTER(PTDMA_MSIX), test_interrupt);
     qtest_add_data_func("/amd-ptdma-queue/interrupt/msi",
                         GINT_TO_POINTER(PTDMA_MSI), test_interrupt);
     qtest_add_func("/amd-ptdma-queue/interrupt/causes", test_interrupt_causes);
+    qtest_add_func("/amd-ptdma-queue/interrupt/each-cause",
+                   test_interrupt_each_cause);
     qtest_add_data_func("/amd-ptdma-queue/interrupt/vector-mask/msix",
                         GINT_TO_POINTER(PTDMA_MSIX),
                         test_interrupt_vector_mask);

@@ -275,6 +275,47 @@ static void test_unplug_by_own_copy(void)
     qtest_shutdown(qs);
 }
 
+/* A copy that is under way when the slot loses its power */
+static void test_unplug_in_flight(void)
+{
+    QOSState *qs = qtest_pc_boot(
+        "-machine q35 -nodefaults -m 256M "
+        "-global ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off "
+        "-object amd-dma-fabric,id=fab,bandwidth=1000000 "
+        "-device pcie-root-port,id=rp,addr=03.0,chassis=1 "
+        "-device amd-ptdma,id=dma0,bus=rp,fabric=fab "
+        "-device amd-ptdma,id=dma1,addr=05.0,fabric=fab");
+    PTDMADevice d, other;
+    PTDMABuffers b;
+    uint64_t slot_control;
+
+    slot_control = open_behind_port(&d, qs, QPCI_DEVFN(3, 0), 1);
+    ptdma_open(&other, qs, 5, PTDMA_POLLED);
+    ptdma_buffers_init(&b, &d, 5000, 0, 0);
+    ptdma_inject(&d, "'kind': 'duplicate-completion', 'count': 0, "
+                 "'delay-ns': 10000000");
+    submit(&d, &b);
+    submit(&d, &b);
+    ptdma_step(qs->qts, 5000 * 1000);
+    ptdma_buffers_check(&b, b.size, -1);
+    qtest_memwrite(qs->qts, b.area, b.before, 4096);
+    qtest_memwrite(qs->qts, b.destination,
+                   b.before + (b.destination - b.area), b.size);
+
+    qtest_writew(qs->qts, slot_control,
+                 PCI_EXP_SLTCTL_PWR_OFF | PCI_EXP_SLTCTL_PWR_IND_OFF);
+    qtest_qmp_eventwait(qs->qts, "DEVICE_DELETED");
+    /* nothing comes of it, and the fabric is free */
+    ptdma_submit(&other, b.source, b.source, 1000);
+    g_assert_cmpint(ptdma_wait(&other), ==, 1000 * 1000);
+    ptdma_step(qs->qts, 100 * 1000 * 1000);
+    ptdma_buffers_check(&b, 0, -1);
+    ptdma_buffers_free(&b);
+    ptdma_close(&other);
+    ptdma_close(&d);
+    qtest_shutdown(qs);
+}
+
 /*
  * One access unplugs the function, and goes on to its registers: they are
  * behind the slot control register in the memory map, as it was when the
@@ -326,6 +367,8 @@ int main(int argc, char **argv)
     qtest_add_func("/amd-ptdma-state/migration/fabric", test_fabric);
     qtest_add_func("/amd-ptdma-state/unplug/by-own-copy",
                    test_unplug_by_own_copy);
+    qtest_add_func("/amd-ptdma-state/unplug/in-flight",
+                   test_unplug_in_flight);
     qtest_add_func("/amd-ptdma-state/unplug/access-after",
                    test_access_after_unplug);
     return g_test_run();
