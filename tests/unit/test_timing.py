@@ -60,7 +60,8 @@ def test_a_named_profile_takes_no_numbers(profile: str, number: str) -> None:
 
 def test_the_device_has_the_fitted_numbers() -> None:
     model, slowdown = timing_fit.fit(CELLS), timing_fit.read_slowdown(CELLS)
-    assert timing_fit.read_device() == timing_fit.profile_of(model, slowdown)
+    turnaround_ns = timing_fit.read_turnaround_ns(model, slowdown)
+    assert timing_fit.read_device() == timing_fit.profile_of(model, slowdown, turnaround_ns)
 
 
 def test_every_published_cell_is_fitted() -> None:
@@ -90,6 +91,20 @@ def test_the_slowdown_is_a_geometric_mean(tmp_path: Path) -> None:
         Cell("x", 0, 4096, 1, 99.0),
     ]
     assert math.isclose(timing_fit.read_slowdown(cells, own), 4.0)
+
+
+def test_the_driver_has_its_share_of_a_descriptor(tmp_path: Path) -> None:
+    """A CPU half as fast: 4 KiB copied in 1000 ns of 5000; the driver needs 1500 instead."""
+    own = tmp_path / "own.toml"
+    own.write_text(
+        f"[move_pages]\nfolio_kib = [4]\nbaseline = [{4096 / 5000}]\n"
+        f"[move_pages_instant]\nfolio_kib = [4]\ndma.1 = [{4096 / 5500}]\n",
+        encoding="utf-8",
+    )
+    model = Fit((), 4096 / 500, 2000.0, 8.0, 80.0, 100.0)
+    turnaround_ns = timing_fit.read_turnaround_ns(model, 2.0, own)
+    assert math.isclose(turnaround_ns, 1500.0)
+    assert timing_fit.profile_of(model, 2.0, turnaround_ns).latency_ns == 1250
 
 
 def test_a_device_without_the_profile_is_told(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ static const AMDDMAProfileSource amd_dma_profiles[AMD_DMA_PROFILE__MAX] = {
     },
     /* Fitted, see docs/specs/amd-ptdma.rst; a program checks these lines */
     [AMD_DMA_PROFILE_ZEN3] = {
-        .latency_ns = 623,
+        .latency_ns = 208,
         .bandwidth = 8090000000,
         .socket_bandwidth = 115000000000,
         .link_bandwidth = 115000000000,
