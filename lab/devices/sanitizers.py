@@ -9,7 +9,8 @@ from pathlib import Path
 from lab.build.flavour import LLVM_SYMBOLIZER
 
 # What QEMU itself gets wrong, each with its reason
-_SUPPRESSIONS = Path(__file__).with_name("ubsan.suppressions")
+_UNDEFINED = Path(__file__).with_name("ubsan.suppressions")
+_LEAKS = Path(__file__).with_name("lsan.suppressions")
 
 
 def sanitizer_environment(profiles: str = "/dev/null") -> dict[str, str]:
@@ -21,7 +22,8 @@ def sanitizer_environment(profiles: str = "/dev/null") -> dict[str, str]:
     symbolizer = shutil.which(LLVM_SYMBOLIZER)
     return {
         "ASAN_OPTIONS": "detect_leaks=1:handle_abort=1:allocator_may_return_null=1",
-        "UBSAN_OPTIONS": f"halt_on_error=1:print_stacktrace=1:suppressions={_SUPPRESSIONS}",
+        "UBSAN_OPTIONS": f"halt_on_error=1:print_stacktrace=1:suppressions={_UNDEFINED}",
+        "LSAN_OPTIONS": f"suppressions={_LEAKS}:print_suppressions=0",
         "LLVM_PROFILE_FILE": profiles,
         **({"ASAN_SYMBOLIZER_PATH": symbolizer} if symbolizer else {}),
     }

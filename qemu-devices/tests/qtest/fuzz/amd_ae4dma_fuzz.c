@@ -106,6 +106,7 @@ static void register_target(void)
         .name = "amd-ae4dma",
         .description = "AMD AE4DMA: descriptors, faults, resets, migration",
         .get_init_cmdline = get_command_line,
+        .pre_fuzz = fuzz_unblock_alarm,
         .fuzz = fuzz,
     });
 }

@@ -92,6 +92,7 @@ static void register_target(void)
         .name = "amd-ptdma",
         .description = "AMD PTDMA: descriptors, faults, resets, migration",
         .get_init_cmdline = get_command_line,
+        .pre_fuzz = fuzz_unblock_alarm,
         .fuzz = fuzz,
     });
 }

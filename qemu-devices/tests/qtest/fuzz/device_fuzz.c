@@ -10,6 +10,7 @@
 #include "hw/resettable.h"
 #include "io/channel-buffer.h"
 #include "migration/qemu-file.h"
+#include "migration/savevm.h"
 #include "migration/vmstate.h"
 #include "qom/object.h"
 #include "system/cpu-timers.h"
@@ -44,6 +45,15 @@ uint64_t fuzz_take64(FuzzInput *in)
     uint64_t low = fuzz_take32(in);
 
     return low | (uint64_t)fuzz_take32(in) << 32;
+}
+
+void fuzz_unblock_alarm(QTestState *qts)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGALRM);
+    g_assert_cmpint(pthread_sigmask(SIG_UNBLOCK, &set, NULL), ==, 0);
 }
 
 DeviceState *fuzz_find_device(const char *id)
@@ -82,12 +92,15 @@ static GByteArray *fuzz_save(DeviceState *dev)
     QIOChannelBuffer *channel = qio_channel_buffer_new(4096);
     QEMUFile *file = qemu_file_new_output(QIO_CHANNEL(channel));
     GByteArray *stream = g_byte_array_new();
+    const uint8_t footer = QEMU_VM_SECTION_FOOTER;
     int ret;
 
     ret = vmstate_save_state(file, qdev_get_vmsd(dev), dev, NULL);
     g_assert_cmpint(ret, ==, 0);
     g_assert_cmpint(qemu_fflush(file), ==, 0);
     g_byte_array_append(stream, channel->data, channel->usage);
+    /* Something always follows: who looks for a subsection would miss it */
+    g_byte_array_append(stream, &footer, 1);
     qemu_fclose(file);
     object_unref(OBJECT(channel));
     return stream;

@@ -8,6 +8,7 @@
 #define TESTS_QTEST_FUZZ_DEVICE_FUZZ_H
 
 #include "hw/qdev-core.h"
+#include "tests/qtest/libqtest.h"
 
 /* An input, which operations take their arguments from */
 typedef struct FuzzInput {
@@ -23,6 +24,12 @@ uint8_t fuzz_take8(FuzzInput *in);
 uint16_t fuzz_take16(FuzzInput *in);
 uint32_t fuzz_take32(FuzzInput *in);
 uint64_t fuzz_take64(FuzzInput *in);
+
+/*
+ * For pre_fuzz: let libFuzzer notice an input that hangs.  Its alarm is a
+ * signal that QEMU's main loop has blocked.
+ */
+void fuzz_unblock_alarm(QTestState *qts);
 
 /* The device of this ID; NULL: there is none */
 DeviceState *fuzz_find_device(const char *id);

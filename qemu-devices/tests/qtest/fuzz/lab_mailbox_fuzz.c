@@ -136,6 +136,7 @@ static void register_target(void)
         .name = "lab-mailbox",
         .description = "lab mailbox: registers, pauses, migration",
         .get_init_cmdline = get_command_line,
+        .pre_fuzz = fuzz_unblock_alarm,
         .fuzz = fuzz,
     });
 }

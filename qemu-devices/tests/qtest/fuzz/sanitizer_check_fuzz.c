@@ -8,6 +8,7 @@
 #include "qemu/module.h"
 #include "tests/qtest/libqtest.h"
 #include "fuzz.h"
+#include "device_fuzz.h"
 
 static GString *get_command_line(FuzzTarget *target)
 {
@@ -59,6 +60,7 @@ static void register_target(void)
         .name = "sanitizer-check",
         .description = "one bug of each kind, to be found",
         .get_init_cmdline = get_command_line,
+        .pre_fuzz = fuzz_unblock_alarm,
         .fuzz = fuzz,
     });
 }
