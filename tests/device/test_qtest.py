@@ -47,5 +47,6 @@ def test_qtest(name: str, plain: Path, qtests: dict[str, Path], tmp_path: Path) 
 def test_qtest_sanitized(
     name: str, sanitized: SanitizedQemu, qtests: dict[str, Path], tmp_path: Path
 ) -> None:
-    done = run_qtest(qtests[name], sanitized.binary, tmp_path, sanitizer_environment())
+    environment = sanitizer_environment(whole_stacks=True)
+    done = run_qtest(qtests[name], sanitized.binary, tmp_path, environment)
     assert not done.problems, f"{done.problems}\n{done.output}"
