@@ -69,8 +69,49 @@ _PTDMA: Mapping[tuple[str, str], KnownBug] = {
     ("rebind", "DMA pools"): KnownBug("ptdma-dma-pool-leak", r"^4: "),
 }
 
+# Issued, and never started: the call that was to start it started the copy before it.
+_NOT_STARTED = KnownBug(
+    "ae4dma-one-start-a-call",
+    r"^told nothing \(status in progress\); "
+    r"4,096 of 4,096 bytes wrong from 0 on, 4,096 never written$",
+)
+_AE4_TERMINATE = "ae4dma-terminate-keeps-commands"
+
+_AE4DMA: Mapping[tuple[str, str], KnownBug] = {
+    **{
+        (scenario, "later copy"): _NOT_STARTED
+        for scenario in (
+            *("error-fatal", "flip-byte", "partial-copy", "wrong-address"),
+            *("interrupt-before-data", "stall-late", "slow-link", "spurious-interrupt"),
+            *("duplicate-idle", "out-of-order"),
+        )
+    },
+    ("out-of-order", "copy behind it"): _NOT_STARTED,
+    ("mixed-flags", "copy without one"): _NOT_STARTED,
+    ("error-fatal", "faulted copy"): KnownBug("ae4dma-error-as-success", _SUCCESS_WITHOUT_DATA),
+    ("error-fatal", "error's lines"): KnownBug(
+        "ae4dma-error-as-success", r"^5 with the code 0x21$"
+    ),
+    ("lost-interrupt-asked", "faulted copy"): KnownBug(
+        "ae4dma-lost-interrupt",
+        r"^told nothing \(status in progress\); 0 of 4,096 bytes wrong$",
+    ),
+    ("stall-never", "kernel"): KnownBug(
+        _AE4_TERMINATE, r"general protection fault.* in pt_cmd_callback_work$"
+    ),
+    ("out-of-order-given-up", "kernel"): KnownBug(
+        _AE4_TERMINATE, r"general protection fault.* in ae4_pending_work$"
+    ),
+    ("interrupt-descriptor", "kernel"): KnownBug(
+        "ptdma-interrupt-descriptor", r"NULL pointer dereference.* in pt_"
+    ),
+}
+
 # By the engines' kind, as the lab file spells it.
-KNOWN: Mapping[str, Mapping[tuple[str, str], KnownBug]] = {"ptdma": _PTDMA}
+KNOWN: Mapping[str, Mapping[tuple[str, str], KnownBug]] = {
+    "ptdma": _PTDMA,
+    "ae4dma": _AE4DMA,
+}
 
 
 # What kernel-config/driver-fixes corrects.

@@ -12,120 +12,26 @@ strikes, copy 2 waits behind it, and copy 3 is made when all is over.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 from lab.experiments.base import Fault
+from lab.experiments.fault_aspects import (
+    MS_NS,
+    Aspect,
+    Scenario,
+    copy_aspect,
+    error_name,
+    logged_once,
+    right,
+)
 from lab.experiments.probe import Copy
 
 LENGTH = 4096
-_MS = 1_000_000
 _BATCH = (f"prepare 2 {LENGTH} interrupt", "issue", "wait 1000", "status")
 _LATER = (f"prepare 1 {LENGTH} interrupt", "issue", "wait 100", "status")
-_DELAY_NS = 50 * _MS
+_DELAY_NS = 50 * MS_NS
 _SLOW_BYTES_PER_S = 40 * LENGTH
 FLIPPED_OFFSET = 1000
 PARTIAL_BYTES = 1500
-
-
-@dataclass
-class Seen:
-    """What a scenario has shown.
-
-    Attributes:
-        copies: the copies at its end.
-        marks: the copies at its ``mark`` steps, by name.
-        driver_lines: what the engines' driver has logged since the fault was armed.
-        pools: names of the DMA pools that hang on the engine's device.
-        crash: what the kernel died of; None while it lives.
-    """
-
-    copies: list[Copy] = field(default_factory=list)
-    marks: dict[str, list[Copy]] = field(default_factory=dict)
-    driver_lines: list[str] = field(default_factory=list)
-    pools: list[str] = field(default_factory=list)
-    crash: str | None = None
-
-
-@dataclass(frozen=True)
-class Aspect:
-    """One thing that holds when the driver is sound.
-
-    Attributes:
-        name: as it stands in the record.
-        awaited: what a sound driver does.
-        holds: whether it did.
-        tell: what it did, the same text in every run on the virtual clock.
-    """
-
-    name: str
-    awaited: str
-    holds: Callable[[Seen], bool]
-    tell: Callable[[Seen], str]
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """A fault, what the client does about it, and what a sound driver makes of it.
-
-    Steps are the client's commands, or ``mark NAME`` (keep the copies as they are now),
-    ``pass MS`` (let guest time pass), ``clear`` (take the faults back) and ``rebind`` (unbind the
-    driver and bind it again).
-
-    Attributes:
-        name: names the mode.
-        purpose: one line for people.
-        faults: armed after the first copy; each has to strike exactly once.
-        steps: what the client does then.
-        aspects: what holds when the driver is sound; that the kernel lives is added to them.
-    """
-
-    name: str
-    purpose: str
-    faults: tuple[Fault, ...]
-    steps: tuple[str, ...]
-    aspects: tuple[Aspect, ...]
-
-
-def kernel_lives() -> Aspect:
-    """The kernel neither crashes nor complains."""
-    return Aspect(
-        "kernel",
-        "no crash, no report of the kernel about itself",
-        lambda seen: seen.crash is None,
-        lambda seen: seen.crash or "none",
-    )
-
-
-def copy_aspect(
-    name: str, number: int, awaited: str, holds: Callable[[Copy], bool], mark: str | None = None
-) -> Aspect:
-    """Something about one copy, at the end or at a mark."""
-
-    def copy(seen: Seen) -> Copy | None:
-        copies = seen.copies if mark is None else seen.marks.get(mark, [])
-        return copies[number] if number < len(copies) else None
-
-    def held(seen: Seen) -> bool:
-        found = copy(seen)
-        return found is not None and holds(found)
-
-    def tell(seen: Seen) -> str:
-        found = copy(seen)
-        return found.describe() if found else f"there is no copy {number}"
-
-    return Aspect(name, awaited, held, tell)
-
-
-def right(name: str, number: int, at_least_ns: int = 0) -> Aspect:
-    """The copy is done and right, and the client was told once, not before `at_least_ns`."""
-    late = f", not before {at_least_ns / _MS:g} ms" if at_least_ns else ""
-    return copy_aspect(
-        name,
-        number,
-        f"told success once{late}; every byte right when told and later, nothing else touched",
-        lambda copy: copy.right and copy.told_ns >= at_least_ns,
-    )
-
 
 QUEUED = right("queued copy", 2)
 LATER = right("later copy", 3)
@@ -137,30 +43,19 @@ REFUSED = copy_aspect(
 )
 
 
-def _error_name(code: int, name: str) -> Aspect:
-    def lines(seen: Seen) -> list[str]:
-        return [line for line in seen.driver_lines if f"(0x{code:x})" in line]
-
-    return Aspect(
-        "error's name",
-        f"a line with the code {code:#x} that calls it {name}",
-        lambda seen: any(name in line for line in lines(seen)),
-        lambda seen: "; ".join(lines(seen)) or "no line with that code",
-    )
-
-
 def _fault(kind: str, **arguments: int) -> Fault:
     keyed = {name.replace("_", "-"): value for name, value in arguments.items()}
     return Fault("dma0", kind, keyed)
 
 
-def _error(name: str, code: int, called: str) -> Scenario:
+def _error(name: str, code: int, called: str, kind: str = "ptdma") -> Scenario:
     return Scenario(
         f"error-{name}",
         f"a descriptor fails with code {code}",
         (_fault("error", code=code),),
         (*_BATCH, *_LATER),
-        (REFUSED, _error_name(code, called), QUEUED, LATER),
+        (REFUSED, error_name(code, called), logged_once(code), QUEUED, LATER),
+        (kind,),
     )
 
 
@@ -191,12 +86,14 @@ _ERRORS = (
     _error("illegal-length", 9, "ILLEGAL_BUFFER_LENGTH"),
     _error("write-decode", 39, "ODMA0_AXI_DECERR"),
     _error("lsb-parity", 43, "LSB_PARITY_ERR"),
+    _error("fatal", 33, "FATAL ERROR", "ae4dma"),
     Scenario(
         "error-polled",
         "a descriptor fails while its client polls",
         (_fault("error", code=20),),
         (f"prepare 2 {LENGTH} polled", "issue", "poll 100"),
         (REFUSED, QUEUED),
+        ("ptdma",),
     ),
 )
 
@@ -230,7 +127,7 @@ _LIES = (
     _wrong_bytes(
         "interrupt-before-data",
         "the completion arrives 1 ms before the data",
-        _fault("interrupt-before-data", delay_ns=_MS),
+        _fault("interrupt-before-data", delay_ns=MS_NS),
         "no byte there when told, every byte right later",
         lambda copy: (copy.wrong_when_told, copy.wrong, copy.guard_wrong) == (LENGTH, 0, 0),
     ),
@@ -275,7 +172,7 @@ _TIMES = (
         "the data of a descriptor take 25 ms",
         (_fault("slow-link", bandwidth=_SLOW_BYTES_PER_S),),
         (*_BATCH, *_LATER),
-        (right("faulted copy", 1, LENGTH * 1000 * _MS // _SLOW_BYTES_PER_S), QUEUED, LATER),
+        (right("faulted copy", 1, LENGTH * 1000 * MS_NS // _SLOW_BYTES_PER_S), QUEUED, LATER),
     ),
 )
 
@@ -289,18 +186,27 @@ _INTERRUPTS = (
             *("status", "wait 100", "status", *_LATER),
         ),
         (right("faulted copy", 1), QUEUED, LATER),
+        ("ptdma",),
+    ),
+    Scenario(
+        "lost-interrupt-asked",
+        "the message of a completion is lost; the client asks, and issues nothing more",
+        (_fault("lost-interrupt"),),
+        (f"prepare 1 {LENGTH} interrupt", "issue", "wait 100", "status", "wait 100", "status"),
+        (right("faulted copy", 1),),
+        ("ae4dma",),
     ),
     Scenario(
         "spurious-interrupt",
         "a message without a cause, 10 ms after a completion",
-        (_fault("spurious-interrupt", delay_ns=10 * _MS),),
+        (_fault("spurious-interrupt", delay_ns=10 * MS_NS),),
         (*_BATCH, "pass 100", *_LATER),
         (right("faulted copy", 1), QUEUED, LATER),
     ),
     Scenario(
         "duplicate-idle",
         "a descriptor is reported once more when the queue is idle",
-        (_fault("duplicate-completion", delay_ns=10 * _MS),),
+        (_fault("duplicate-completion", delay_ns=10 * MS_NS),),
         (
             *(f"prepare 1 {LENGTH} interrupt", "issue", "wait 100", "status", "pass 100"),
             *_BATCH,
@@ -311,11 +217,12 @@ _INTERRUPTS = (
         "duplicate-busy",
         "a descriptor is reported once more while the next one is under way",
         (
-            _fault("duplicate-completion", delay_ns=10 * _MS),
+            _fault("duplicate-completion", delay_ns=10 * MS_NS),
             _fault("stall", delay_ns=_DELAY_NS, nth=2),
         ),
         (*_BATCH, "pass 100", *_LATER),
         (right("faulted copy", 1), right("queued copy", 2, _DELAY_NS), LATER),
+        ("ptdma",),
     ),
     Scenario(
         "all-ones",
@@ -331,6 +238,50 @@ _INTERRUPTS = (
             )
             for name, number in (("faulted copy", 1), ("queued copy", 2))
         ),
+    ),
+)
+
+_ORDER = (
+    Scenario(
+        "out-of-order",
+        "a descriptor is held until a later one of its queue is done",
+        (_fault("out-of-order", later=1),),
+        (
+            *(f"prepare 2 {LENGTH} interrupt", "issue", "wait 100", "status", "mark waited"),
+            *("clear", "pass 100", *_LATER),
+        ),
+        (
+            copy_aspect(
+                "copy behind it",
+                2,
+                "told success while the fault is armed, every byte right",
+                lambda copy: copy.right,
+                mark="waited",
+            ),
+            right("faulted copy", 1),
+            LATER,
+        ),
+        ("ae4dma",),
+    ),
+    Scenario(
+        "out-of-order-given-up",
+        "a descriptor is held, its client gives up, terminates and goes on with the next copy",
+        (_fault("out-of-order", later=1),),
+        (
+            *(f"prepare 1 {LENGTH} interrupt", "issue", "wait 100", "status", "terminate"),
+            *("resume", "mark terminated"),
+            *(f"prepare 1 {LENGTH} interrupt", "issue", "wait 100", "status"),
+        ),
+        (
+            copy_aspect(
+                "given up",
+                1,
+                "told nothing or an error, nothing written then or later",
+                lambda copy: not copy.told_success and copy.unwritten == LENGTH,
+            ),
+            right("copy behind it", 2),
+        ),
+        ("ae4dma",),
     ),
 )
 
@@ -363,6 +314,7 @@ _CLIENTS = (
             *("pass 100", *_LATER),
         ),
         (right("faulted copy", 1, _DELAY_NS), QUEUED, LATER),
+        ("ptdma",),
     ),
     Scenario(
         "interrupt-descriptor",
@@ -391,8 +343,12 @@ _CLIENTS = (
                 lambda seen: f"{len(seen.pools)}: {', '.join(seen.pools) or 'none'}",
             ),
         ),
+        ("ptdma",),
     ),
 )
 
-SCENARIOS: Sequence[Scenario] = (*_ERRORS, *_LIES, *_TIMES, *_INTERRUPTS, *_CLIENTS)
-QUICK = ("error-illegal-length", "flip-byte", "stall-late", "lost-interrupt", "mixed-flags")
+SCENARIOS: Sequence[Scenario] = (*_ERRORS, *_LIES, *_TIMES, *_INTERRUPTS, *_ORDER, *_CLIENTS)
+QUICK = (
+    *("error-illegal-length", "error-fatal", "flip-byte", "stall-late"),
+    *("lost-interrupt", "lost-interrupt-asked", "out-of-order", "mixed-flags"),
+)

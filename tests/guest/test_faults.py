@@ -20,6 +20,7 @@ SMALL = (
     *("--set", "topology.nodes.1.memory_mib=256"),
 )
 NEVER_STRIKES = Path(__file__).parent / "never_strikes.py"
+NEVER_RETURNS = Path(__file__).parent / "never_returns.py"
 
 
 def run_faults(folder: Path, *words: object, experiment: object = "faults") -> tuple[int, Mode]:
@@ -41,16 +42,19 @@ def failed(mode: Mode) -> list[str]:
     return [check.name for check in mode.checks if not check.held]
 
 
-@pytest.mark.parametrize("name", [scenario.name for scenario in SCENARIOS])
-def test_the_stock_driver_does_what_is_known_of_it(name: str, tmp_path: Path) -> None:
-    status, mode = run_faults(tmp_path / "run", "--mode", name)
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, scenario.name) for scenario in SCENARIOS for kind in scenario.kinds]
+)
+def test_the_stock_driver_does_what_is_known_of_it(kind: str, name: str, tmp_path: Path) -> None:
+    words = ("--mode", name, "--set", f"engine.kind={kind}")
+    status, mode = run_faults(tmp_path / "run", *words)
     assert failed(mode) == [], [check.seen for check in mode.checks]
     assert (status, mode.outcome) == (0, Outcome.PASS), mode.error
     (scenario,) = [scenario for scenario in SCENARIOS if scenario.name == name]
-    bugs = {bug.bug for bug in known_bugs("ptdma", name).values()}
+    bugs = {bug.bug for bug in known_bugs(kind, name).values()}
     shown = {bug for bug in bugs if any(f"known bug {bug};" in c.awaited for c in mode.checks)}
     assert shown == bugs
-    if mode.details["crash"] is None:
+    if mode.details["crash"] is None or mode.details["struck"]:
         assert [fault["hits"] for fault in mode.details["struck"]] == [1] * len(scenario.faults)
 
 
@@ -80,3 +84,30 @@ def test_a_corrected_driver_passes_where_it_is_corrected(tmp_path: Path) -> None
     assert (status, mode.outcome, failed(mode)) == (0, Outcome.PASS, [])
     assert mode.details["copies"][1]["told"] == "aborted"
     assert "ILLEGAL_BUFFER_LENGTH" in mode.details["driver_lines"][0]
+
+
+def test_ae4dma_gets_one_descriptor_at_a_time_and_so_keeps_their_order(tmp_path: Path) -> None:
+    words = ("--mode", "out-of-order", "--set", "engine.kind=ae4dma")
+    _status, mode = run_faults(tmp_path / "run", *words)
+    held, behind = mode.details["marks"]["waited"][1:3]
+    # The engine holds the first until a second one ends; the driver never starts a second one.
+    assert [(fault["kind"], fault["hits"]) for fault in mode.details["struck"]] == [
+        ("out-of-order", 1)
+    ]
+    assert (held["told"], held["unwritten"]) == ("nothing", held["length"])
+    assert (behind["told"], behind["unwritten"]) == ("nothing", behind["length"])
+    assert mode.details["copies"][1]["told"] == "success"
+    assert mode.details["copies"][1]["wrong_when_told"] == 0
+
+
+def test_an_ae4dma_client_that_gives_up_on_a_held_copy_is_a_crash(tmp_path: Path) -> None:
+    words = ("--mode", "out-of-order-given-up", "--set", "engine.kind=ae4dma")
+    status, mode = run_faults(tmp_path / "run", *words, "--set", "expect=sound")
+    assert (status, mode.outcome) == (4, Outcome.CRASH)
+    assert "ae4_pending_work" in (mode.excerpt or "")
+
+
+def test_a_next_copy_on_ae4dma_never_returns_after_a_lost_interrupt(tmp_path: Path) -> None:
+    status, mode = run_faults(tmp_path / "run", experiment=NEVER_RETURNS)
+    assert (status, mode.outcome) == (5, Outcome.TIMEOUT)
+    assert "command issue" in (mode.error or "")

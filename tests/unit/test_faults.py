@@ -17,8 +17,9 @@ from lab.checkout import KERNEL_CONFIG
 from lab.config import LabFile
 from lab.errors import ConfigError, GuestCrash
 from lab.experiments import faults
+from lab.experiments.fault_aspects import Scenario, Seen, kernel_lives
 from lab.experiments.fault_ledger import CORRECTED, KNOWN, known_bugs
-from lab.experiments.fault_scenarios import QUICK, SCENARIOS, Scenario, Seen, kernel_lives
+from lab.experiments.fault_scenarios import QUICK, SCENARIOS
 from lab.experiments.probe import Copy
 from lab.options import FAULT_ARGUMENTS, FAULT_OPTIONS
 from lab.results import Check
@@ -26,8 +27,8 @@ from lab.results import Check
 LEDGER = Path(lab.__file__).parents[1] / "docs" / "known-bugs.md"
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 ERROR = BY_NAME["error-illegal-length"]
-# An engine with one descriptor under way has no order to lose.
-NEEDS_A_DEEP_QUEUE = {"out-of-order"}
+PTDMA = [scenario for scenario in SCENARIOS if "ptdma" in scenario.kinds]
+AE4DMA = [scenario for scenario in SCENARIOS if "ae4dma" in scenario.kinds]
 STOCK_LINE = "ptdma 0000:31:00.0: PTDMA error: ERR 12: ILLEGAL_MEM_SEL (0x9)"
 RIGHT_LINE = "ptdma 0000:31:00.0: PTDMA error: ERR 09: ILLEGAL_BUFFER_LENGTH (0x9)"
 
@@ -61,8 +62,10 @@ def after_error(line: str = STOCK_LINE, **changed: Any) -> Seen:
     return Seen(copies=[copy(0), failed, copy(2), copy(3)], driver_lines=[line])
 
 
-def judge(scenario: Scenario, seen: Seen, expect: str = "ledger") -> list[Check]:
-    known = known_bugs("ptdma", scenario.name) if expect == "ledger" else {}
+def judge(
+    scenario: Scenario, seen: Seen, expect: str = "ledger", kind: str = "ptdma"
+) -> list[Check]:
+    known = known_bugs(kind, scenario.name) if expect == "ledger" else {}
     return list(faults.judge(scenario, seen, known))
 
 
@@ -82,8 +85,11 @@ def entries() -> dict[str, str]:
 
 
 def test_every_kind_of_fault_has_a_scenario() -> None:
-    used = {fault.kind for scenario in SCENARIOS for fault in scenario.faults}
-    assert used == FAULT_ARGUMENTS.keys() - NEEDS_A_DEEP_QUEUE
+    used = {fault.kind for scenario in AE4DMA for fault in scenario.faults}
+    assert used == FAULT_ARGUMENTS.keys()
+    # An engine with one descriptor under way has no order to lose.
+    used = {fault.kind for scenario in PTDMA for fault in scenario.faults}
+    assert used == FAULT_ARGUMENTS.keys() - {"out-of-order"}
 
 
 def test_every_fault_has_the_arguments_that_the_device_takes() -> None:
@@ -102,8 +108,9 @@ def test_scenarios_are_told_apart_and_ask_something() -> None:
 
 
 def test_what_is_known_belongs_to_a_scenario_and_one_of_its_aspects() -> None:
-    for table in KNOWN.values():
+    for kind, table in KNOWN.items():
         for (name, aspect), bug in table.items():
+            assert kind in BY_NAME[name].kinds, name
             names = [kernel_lives().name, *(one.name for one in BY_NAME[name].aspects)]
             assert aspect in names, name
             re.compile(bug.reaction)
@@ -212,16 +219,51 @@ def test_a_known_crash_is_told_by_its_function_and_asks_nothing_more() -> None:
 
 def test_the_plan_has_one_engine_and_the_scenarios_asked_for() -> None:
     machine = LabFile()
+    ae4dma = LabFile.model_validate({"engine": {"kind": "ae4dma"}})
     modes = faults.plan(machine, faults.FaultsParameters())
-    assert [mode.name for mode in modes] == [scenario.name for scenario in SCENARIOS]
+    assert [mode.name for mode in modes] == [scenario.name for scenario in PTDMA]
     assert {mode.machine.engine.count for mode in modes} == {1}
     assert not any(mode.patched for mode in modes)
     quick = faults.EXPERIMENT.choose({}, quick=True)
-    assert [mode.name for mode in faults.plan(machine, quick)] == list(QUICK)
+    for lab_file, scenarios in ((machine, PTDMA), (ae4dma, AE4DMA)):
+        wanted = [scenario.name for scenario in scenarios if scenario.name in QUICK]
+        assert sorted(mode.name for mode in faults.plan(lab_file, quick)) == sorted(wanted)
+        assert len(wanted) >= 5
     with pytest.raises(ConfigError, match=r"engine\.count is 4"):
         faults.plan(LabFile.model_validate({"engine": {"count": 4}}), faults.FaultsParameters())
     with pytest.raises(ConfigError, match="no-such"):
         faults.plan(machine, faults.FaultsParameters(scenarios=("no-such",)))
+    with pytest.raises(ConfigError, match="for ptdma"):
+        faults.plan(machine, faults.FaultsParameters(scenarios=("out-of-order",)))
+    two = LabFile.model_validate({"engine": {"kind": "ae4dma", "queues": 2}})
+    with pytest.raises(ConfigError, match=r"engine\.queues is 2"):
+        faults.plan(two, faults.FaultsParameters())
+
+
+def test_a_copy_that_ae4dma_never_starts_is_known_and_stale_data_are_not() -> None:
+    scenario = BY_NAME["out-of-order"]
+    waits = {**NEVER_WRITTEN, "told": "nothing", "times_told": 0, "status": "in progress"}
+    held, behind = copy(1, **waits), copy(2, **waits)
+    seen = Seen(
+        copies=[copy(0), copy(1), copy(2), copy(3, **waits)],
+        marks={"waited": [copy(0), held, behind]},
+    )
+    assert failed(judge(scenario, seen, kind="ae4dma")) == []
+    assert failed(judge(scenario, seen, "sound")) == ["copy behind it", "later copy"]
+    seen.copies[1] = copy(1, wrong_when_told=4096)
+    assert failed(judge(scenario, seen, kind="ae4dma")) == ["faulted copy"]
+    deep = Seen(
+        copies=[copy(number) for number in range(4)],
+        marks={"waited": [copy(0), held, copy(2)]},
+    )
+    assert failed(judge(scenario, deep, "sound")) == []
+
+
+def test_an_error_that_is_logged_again_and_again_is_no_sound_reaction() -> None:
+    seen = after_error(RIGHT_LINE, told="aborted", status="error")
+    assert failed(judge(ERROR, seen, "sound")) == []
+    seen.driver_lines *= 2
+    assert failed(judge(ERROR, seen, "sound")) == ["error's lines"]
 
 
 def test_a_copy_is_described_in_one_line() -> None:
