@@ -67,6 +67,10 @@ build: setup ## QEMU, kernels and guest image, without running anything
 test: build ## every test: unit, device models, guests
 	$(BIN)/python -m pytest -n $(GUESTS_AT_ONCE) --dist loadgroup $(ARGS)
 
+.PHONY: test-bases
+test-bases: setup ## every kernel base, every layout of dcbm's controls, a local tree (builds for minutes each)
+	$(BIN)/python -m pytest --bases -m bases $(ARGS)
+
 .PHONY: check
 check: lint ## linters, types and unit tests, in less than a minute
 	$(BIN)/python -m pytest -q -n auto tests/unit $(ARGS)

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lab.build.image import ImageArtifact, build_image
+from lab.build.given_kernel import GivenArtifact, GivenKernel, lacks, take_given_kernel
+from lab.build.image import ImageArtifact, build_given_image, build_image
+from lab.build.inputs import Inputs
 from lab.build.kernel import KernelArtifact, KernelChoice, build_kernel
+from lab.build.kernel_plan import check_choice
 from lab.build.qemu import QemuArtifact, build_qemu
 from lab.cache import Cache, hash_file
 from lab.config import Clock, LabFile, Qemu
@@ -20,10 +23,16 @@ from lab.errors import ConfigError
 from lab.experiments.base import ModePlan
 from lab.machine import BootFiles, Guest, MachineSpec, boot
 from lab.progress import Progress
-from lab.results import KernelIdentity
+from lab.results import KernelIdentity, PatchIdentity
 
 # Host seconds for a whole mode: only a guard for what no single program's limit catches.
 SESSION_TIMEOUT_S = 3600.0
+_OURS = {"compact_trigger", "dma_probe"}
+
+
+# What is asked for, and what comes of it: built by the lab, or given by the user.
+Choice = KernelChoice | GivenKernel
+Artifacts = tuple[KernelArtifact | GivenArtifact, ImageArtifact]
 
 
 @dataclass(frozen=True)
@@ -32,7 +41,8 @@ class BuiltBench:
 
     qemu: QemuArtifact
     accelerator: Literal["tcg", "kvm"]
-    artifacts: dict[KernelChoice, tuple[KernelArtifact, ImageArtifact]]
+    artifacts: dict[Choice, Artifacts]
+    inputs: Inputs
 
     @property
     def kernels(self) -> list[KernelIdentity]:
@@ -46,14 +56,14 @@ class BuiltBench:
 
     def kernel_of(self, mode: ModePlan) -> KernelIdentity:
         """The kernel that a mode boots."""
-        return identity(self.artifacts[choice_of(mode)][0])
+        return identity(self.artifacts[choice_of(mode, self.inputs)][0])
 
     @contextmanager
     def boot(
         self, mode: ModePlan, folder: Path, on_start: Callable[[Guest], None]
     ) -> Iterator[Guest]:
         """Boot a mode's machine; `folder` gets its logs and the kernel's configuration."""
-        kernel, image = self.artifacts[choice_of(mode)]
+        kernel, image = self.artifacts[choice_of(mode, self.inputs)]
         shutil.copyfile(kernel.config, folder / "kernel.config")
         spec = MachineSpec(mode.machine.topology, mode.machine.engine, self.accelerator)
         files = BootFiles.of(self.qemu, kernel, image)
@@ -69,35 +79,82 @@ class BuiltBench:
             yield guest
 
 
-def choice_of(mode: ModePlan) -> KernelChoice:
+def choice_of(mode: ModePlan, inputs: Inputs) -> Choice:
     """The kernel that a mode boots."""
-    kernel = mode.machine.kernel
-    return KernelChoice(
-        base=kernel.base,
-        variant=kernel.variant,
-        patched=mode.patched,
-        driver_fixes=kernel.driver_fixes,
-    )
+    return inputs.choose(mode.machine.kernel, patched=mode.patched)
 
 
-def prepare(modes: Sequence[ModePlan], progress: Progress) -> BuiltBench:
-    """Build what the modes need, or take it from the cache.
+def prepare(
+    modes: Sequence[ModePlan], progress: Progress, inputs: Inputs | None = None
+) -> BuiltBench:
+    """Build what the modes need from what the user brought, or take it from the cache.
 
     Raises:
         SourceError, BuildError, CacheError, HostError: something can't be had.
+        ConfigError: a kernel that was given lacks a module that a mode needs.
     """
+    inputs = inputs or Inputs()
     cache = Cache()
+    choices = _check([choice_of(mode, inputs) for mode in modes])
+    _say_inputs(inputs, progress)
     qemu = build_qemu(cache, progress, qemu_base_of(modes))
-    artifacts: dict[KernelChoice, tuple[KernelArtifact, ImageArtifact]] = {}
-    for choice in dict.fromkeys(choice_of(mode) for mode in modes):
-        kernel = build_kernel(cache, choice, progress)
-        artifacts[choice] = (kernel, build_image(cache, kernel, progress))
+    names = sorted({name for mode in modes for name in mode.modules})
+    artifacts: dict[Choice, Artifacts] = {}
+    for choice in choices:
+        if isinstance(choice, GivenKernel):
+            given = take_given_kernel(cache, choice, names, progress)
+            artifacts[choice] = (given, build_given_image(cache, given, progress))
+        else:
+            kernel = build_kernel(cache, choice, progress)
+            artifacts[choice] = (kernel, build_image(cache, kernel, progress))
+    for mode in modes:
+        choice = choice_of(mode, inputs)
+        _assert_modules(mode, choice, artifacts[choice][1])
     accelerator: Literal["tcg", "kvm"] = "tcg"
     if any(mode.machine.clock is Clock.HOST for mode in modes):
         answer = ask_kvm(cache, progress)
         progress.note(answer.line)
         accelerator = "kvm" if answer.usable else "tcg"
-    return BuiltBench(qemu, accelerator, artifacts)
+    return BuiltBench(qemu, accelerator, artifacts, inputs)
+
+
+def _check(choices: Sequence[Choice]) -> list[Choice]:
+    """The choices, each once, sure to be possible before minutes go into what they boot in."""
+    once = list(dict.fromkeys(choices))
+    for choice in once:
+        if isinstance(choice, KernelChoice):
+            check_choice(choice)
+    return once
+
+
+def _say_inputs(inputs: Inputs, progress: Progress) -> None:
+    """Say how the series was read and what a given kernel lacks, before it costs time."""
+    for note in inputs.series.notes if inputs.series is not None else ():
+        progress.warn(note)
+    for lack in lacks(inputs.kernel) if inputs.kernel is not None else ():
+        progress.warn(lack)
+
+
+def _assert_modules(mode: ModePlan, choice: Choice, image: ImageArtifact) -> None:
+    """Refuse a mode whose kernel hasn't the modules that it needs."""
+    missing = [name for name in mode.modules if name not in image.modules]
+    if not missing:
+        return
+    if not isinstance(choice, GivenKernel):
+        hint = "the series or tree doesn't bring it, or its option has another name: turn it on "
+        hint += "with --fragment FILE"
+    elif _OURS.issuperset(missing):
+        hint = (
+            f"{', '.join(missing)}: the lab's own (images/modules), built for kernels that the lab "
+        )
+        hint += "builds: give the source (--tree)"
+    else:
+        hint = "give the kernel's modules (--modules DIR), built with these"
+    raise ConfigError(
+        f"modules {', '.join(mode.modules)} for mode {mode.name} in {choice.label}",
+        f"no {', '.join(missing)}",
+        hint=f"{hint}; or choose modes that need less (--mode NAME)",
+    )
 
 
 def qemu_base_of(modes: Sequence[ModePlan]) -> str:
@@ -117,7 +174,13 @@ def qemu_base_of(modes: Sequence[ModePlan]) -> str:
 
 
 def build_parts(
-    lab: LabFile, progress: Progress, *, qemu: bool, kernels: bool, images: bool
+    lab: LabFile,
+    progress: Progress,
+    *,
+    qemu: bool,
+    kernels: bool,
+    images: bool,
+    inputs: Inputs | None = None,
 ) -> list[tuple[str, Path]]:
     """Build what is asked for, for a vanilla and a patched kernel; an image needs its kernel.
 
@@ -128,36 +191,41 @@ def build_parts(
         SourceError, BuildError, CacheError, HostError: something can't be had.
     """
     cache = Cache()
+    inputs = inputs or Inputs()
+    wanted: list[Choice] = []
+    if kernels or images:
+        wanted = _check([inputs.choose(lab.kernel, patched=on) for on in (False, True)])
+        _say_inputs(inputs, progress)
     built: list[tuple[str, Path]] = []
     if qemu:
         built.append(("QEMU", build_qemu(cache, progress, lab.qemu.base).binary))
-    if kernels or images:
-        for patched in (False, True):
-            choice = lab.kernel
-            wanted = KernelChoice(
-                base=choice.base,
-                variant=choice.variant,
-                patched=patched,
-                driver_fixes=choice.driver_fixes,
-            )
-            kernel = build_kernel(cache, wanted, progress)
-            built.append((wanted.label, kernel.vmlinux))
-            if images:
-                image = build_image(cache, kernel, progress)
-                built.append((f"image of {wanted.label}", image.initramfs))
+    for choice in wanted:
+        if isinstance(choice, GivenKernel):
+            continue
+        kernel = build_kernel(cache, choice, progress)
+        built.append((choice.label, kernel.vmlinux))
+        if images:
+            image = build_image(cache, kernel, progress)
+            built.append((f"image of {choice.label}", image.initramfs))
     return built
 
 
-def identity(kernel: KernelArtifact) -> KernelIdentity:
+def identity(kernel: KernelArtifact | GivenArtifact) -> KernelIdentity:
     """What a record says about a kernel."""
     return KernelIdentity(
         base=kernel.base,
         release=kernel.release,
         variant=kernel.variant,
         series=kernel.series,
+        patches=[
+            PatchIdentity(subject=subject, patch_id=patch_id)
+            for subject, patch_id in kernel.patches
+        ],
         version=kernel.version,
         fallback=kernel.fallback,
         source_hash=kernel.source_hash,
+        commit=kernel.commit,
+        diff=kernel.diff,
         config_hash=hash_file(kernel.config),
         compiler=kernel.compiler,
     )

@@ -8,18 +8,13 @@ Results go to standard output, progress and errors to standard error. Exit statu
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import sys
-import tempfile
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -29,22 +24,36 @@ from rich.console import Console
 from lab import __version__, experiments
 from lab.cache import Cache
 from lab.checkout import assert_checkout
-from lab.config import MAX_ENGINES, Clock, LabFile, read_lab_file
+from lab.cli_kernel import kernel_app
+from lab.config import MAX_ENGINES, Clock
 from lab.doctor import ask_kvm, check_host
-from lab.errors import ConfigError, HostError, LabError
-from lab.experiments.base import Experiment
-from lab.options import OptionError, override, parse_fault, split_settings
+from lab.errors import ConfigError
+from lab.failures import INTERRUPTED, Debug, bisect_statuses, failures, terminate
+from lab.input_options import (
+    ConfigOption,
+    FragmentOption,
+    KernelOption,
+    ModulesOption,
+    SeriesOption,
+    SeriesVersionOption,
+    TreeOption,
+)
+from lab.options import (
+    OptionError,
+    choose_experiment,
+    choose_lab_file,
+    choose_parameters,
+    override,
+    parse_fault,
+    split_settings,
+)
 from lab.progress import open_progress
 from lab.report import Format, render
 from lab.report.console import print_record
-from lab.report.figures import harmless
 from lab.results import Outcome, Record
 from lab.run import run_experiment
 from lab.run_folder import RECORD, RunFolder, default_folder
 from lab.run_mode import RunOptions
-
-WRONG_USAGE = 2
-INTERRUPTED = 130
 
 app = typer.Typer(
     name="dcbm-lab",
@@ -54,12 +63,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-class _Debug:
-    """Whether a failure shows its traceback."""
-
-    on = False
 
 
 def _say_version(wanted: bool) -> None:
@@ -77,64 +80,9 @@ def _common(
         typer.Option("--version", callback=_say_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    _Debug.on = debug
-    with _failures():
+    Debug.on = debug
+    with failures():
         assert_checkout()
-
-
-@contextmanager
-def _failures() -> Iterator[None]:
-    """Turn what a verb raises into one clear message and the right exit status."""
-    try:
-        yield
-    except (typer.Exit, typer.Abort, typer.BadParameter):
-        raise
-    except OptionError as error:
-        raise typer.BadParameter(harmless(str(error))) from error
-    except ConfigError as error:
-        # whether it stood on the command line or in a file: it is for the caller to correct
-        _say_failure(error)
-        raise typer.Exit(WRONG_USAGE) from None
-    except KeyboardInterrupt:
-        typer.echo("interrupted", err=True)
-        raise typer.Exit(INTERRUPTED) from None
-    except Exception as error:  # whatever it is: status 1 would say that a check did not hold
-        _say_failure(error)
-        raise typer.Exit(Outcome.ERROR.exit_code) from None
-
-
-def _say_failure(failure: Exception) -> None:
-    """Say what kept the lab from a verdict, with the traceback where that helps."""
-    trace = traceback.format_exc()
-    told = _as_lab_error(failure, trace)
-    if _Debug.on:
-        typer.echo(harmless(trace), err=True, nl=False)
-    typer.echo(f"error: {type(told).__name__}\n{harmless(str(told))}", err=True)
-
-
-def _as_lab_error(failure: Exception, trace: str) -> LabError:
-    if isinstance(failure, LabError):
-        return failure
-    if isinstance(failure, OSError):
-        return HostError.of(failure)
-    kept: Path | None = None
-    # A full disk must not hide the failure itself: --debug shows the traceback without a file.
-    with contextlib.suppress(OSError):
-        number, name = tempfile.mkstemp(prefix="dcbm-lab-traceback-", suffix=".txt")
-        with os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(trace)
-        kept = Path(name)
-    return LabError(
-        "a lab that runs through",
-        f"{type(failure).__name__}: {failure}",
-        log=kept,
-        hint="this is a fault of the lab, or of an experiment of yours; --debug shows where",
-    )
-
-
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    """SIGTERM ends a run the way Ctrl-C does, so that no guest stays behind."""
-    raise KeyboardInterrupt
 
 
 @app.command()
@@ -168,7 +116,17 @@ def run(
             help="Break an engine before the measurement, as in dma0:flip-byte:nth=100,offset=5.",
         ),
     ] = None,
+    series: SeriesOption = None,
+    series_version: SeriesVersionOption = None,
+    tree: TreeOption = None,
+    fragment: FragmentOption = None,
+    kernel: KernelOption = None,
+    modules: ModulesOption = None,
+    config: ConfigOption = None,
     quick: Annotated[bool, typer.Option("--quick", help="Less of it, for a first look.")] = False,
+    bisect: Annotated[
+        bool, typer.Option("--bisect", help="Exit statuses for git bisect run: 0, 1, 125, 128.")
+    ] = False,
     jobs: Annotated[
         int, typer.Option(min=1, help="Modes at once.", show_default="CPUs, at most 2")
     ] = RunOptions().jobs,
@@ -177,19 +135,30 @@ def run(
     ] = RunOptions().program_timeout_s,
 ) -> None:
     """Run an experiment and print its table; everything about it is kept in a folder."""
-    signal.signal(signal.SIGTERM, _terminate)
-    with _failures():
-        chosen = _experiment(experiment)
+    signal.signal(signal.SIGTERM, terminate)
+    with bisect_statuses(wanted=bisect), failures():
+        chosen = choose_experiment(experiment)
         machine, parameters = split_settings(settings or [])
         if engines is not None:
             machine["engine.count"] = engines
         faults = tuple(parse_fault(text) for text in inject or [])
-        lab = override(_lab_file(lab_file), machine, clock=clock)
+        lab = override(choose_lab_file(lab_file), machine, clock=clock)
         if quick and not chosen.quick:
             raise OptionError(f"{chosen.name} has no --quick")
-        values = _parameters(chosen, lab, parameters, quick=quick)
+        values = choose_parameters(chosen, lab, parameters, quick=quick)
         from lab.bench import prepare  # noqa: PLC0415 - other verbs start without it
+        from lab.build.inputs import read_inputs  # noqa: PLC0415 - other verbs start without it
 
+        inputs = read_inputs(
+            series=series,
+            series_version=series_version,
+            tree=tree,
+            fragments=tuple(fragment or ()),
+            kernel=kernel,
+            modules=modules,
+            config=config,
+        )
+        inputs.assert_outside(output or Path("runs"))
         started = datetime.now(UTC)
         options = RunOptions(jobs, tuple(mode or ()), faults, timeout, quick)
         folder = RunFolder(output or default_folder(chosen.name, started), chosen.name, started)
@@ -199,54 +168,20 @@ def run(
                 chosen,
                 lab,
                 values,
-                prepare=prepare,
+                prepare=partial(prepare, inputs=inputs) if inputs.given else prepare,
                 folder=folder,
                 options=options,
                 progress=progress,
             )
         print_record(record, Console())
         typer.echo(f"record: {folder.path / RECORD}", err=True)
-    raise typer.Exit(record.outcome.exit_code)
-
-
-def _experiment(name: str) -> Experiment[Any, Any]:
-    """The experiment of that name; a name that there isn't is wrong usage."""
-    if name.endswith(".py"):
-        return experiments.from_file(Path(name))
-    try:
-        return experiments.find(name)
-    except ConfigError as error:
-        raise OptionError(f"no experiment {error.seen}; {error.hint}") from error
-
-
-def _lab_file(path: Path | None) -> LabFile:
-    return LabFile() if path is None else read_lab_file(path)
-
-
-def _parameters(chosen: Any, lab: LabFile, given: dict[str, Any], *, quick: bool) -> Any:
-    """Parameters of the experiment; what --set says wrongly is wrong usage."""
-    names = {chosen.name, *(experiment.name for experiment in experiments.own_experiments())}
-    unknown = sorted(set(lab.experiment) - names)
-    if unknown:
-        raise ConfigError(
-            "sections of the lab file that are named after an experiment",
-            ", ".join(f"[experiment.{name}]" for name in unknown),
-            hint=f"known: {', '.join(sorted(names))}",
-        )
-    from_file = lab.experiment.get(chosen.name, {})
-    base = chosen.choose(from_file, quick=quick)
-    if not given:
-        return base
-    try:
-        return chosen.choose({**from_file, **given}, quick=quick)
-    except ConfigError as error:
-        raise OptionError(f"--set: {error.seen}; {error.hint}") from error
+        raise typer.Exit(record.outcome.exit_code)
 
 
 @app.command(name="list")
 def list_experiments() -> None:
     """List the experiments and their parameters."""
-    with _failures():
+    with failures():
         for experiment in experiments.own_experiments():
             typer.echo(f"{experiment.name}: {experiment.purpose}")
             for name, field in experiment.parameters.model_fields.items():
@@ -268,7 +203,7 @@ def report(
     form: Annotated[Format, typer.Option("--format", help="What to make of it.")] = Format.TABLE,
 ) -> None:
     """Show an earlier run again, from its record alone."""
-    with _failures():
+    with failures():
         record = _read_record(folder)
         if form is Format.TABLE:
             print_record(record, Console())
@@ -317,22 +252,33 @@ def build(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="As in the lab file.")
     ] = None,
+    series: SeriesOption = None,
+    series_version: SeriesVersionOption = None,
+    tree: TreeOption = None,
+    fragment: FragmentOption = None,
 ) -> None:
     """Build QEMU, both kernels and their images ahead of a run, and say where they are."""
-    signal.signal(signal.SIGTERM, _terminate)
-    with _failures():
+    signal.signal(signal.SIGTERM, terminate)
+    with failures():
         from lab import bench  # noqa: PLC0415 - other verbs start without it
+        from lab.build.inputs import read_inputs  # noqa: PLC0415 - other verbs start without it
 
         machine, unknown = split_settings(settings or [])
         if unknown:
             raise OptionError(f"--set: no field of the lab file: {', '.join(unknown)}")
-        lab = override(_lab_file(lab_file), machine)
+        lab = override(choose_lab_file(lab_file), machine)
         built = bench.build_parts(
             lab,
             open_progress(),
             qemu=part in {Part.QEMU, Part.ALL},
             kernels=part in {Part.KERNEL, Part.ALL},
             images=part in {Part.IMAGE, Part.ALL},
+            inputs=read_inputs(
+                series=series,
+                series_version=series_version,
+                tree=tree,
+                fragments=tuple(fragment or ()),
+            ),
         )
         for what, path in built:
             typer.echo(f"{what}: {path}")
@@ -341,7 +287,7 @@ def build(
 @app.command()
 def doctor() -> None:
     """Say what the host lacks and how to get it, and whether KVM can run a guest."""
-    with _failures():
+    with failures():
         cache = Cache()
         findings = check_host(cache)
         for finding in findings:
@@ -352,6 +298,9 @@ def doctor() -> None:
     raise typer.Exit(0 if all(found.ok for found in findings) else Outcome.ERROR.exit_code)
 
 
+app.add_typer(kernel_app, name="kernel")
+
+
 cache_app = typer.Typer(help="Built artifacts and fetched sources.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
 
@@ -359,7 +308,7 @@ app.add_typer(cache_app, name="cache")
 @cache_app.command(name="list")
 def cache_list() -> None:
     """List what is in the cache, most recently used first."""
-    with _failures():
+    with failures():
         for entry in Cache().list_entries():
             used = datetime.fromtimestamp(entry.used_at, UTC).strftime("%Y-%m-%d %H:%M")
             size_mib = entry.size_bytes / (1 << 20)
@@ -369,7 +318,7 @@ def cache_list() -> None:
 @cache_app.command(name="verify")
 def cache_verify() -> None:
     """Hash every artifact; damage is listed and gives the exit status 3."""
-    with _failures():
+    with failures():
         cache = Cache()
         damaged = cache.verify()
         for path, damage in damaged.items():
@@ -384,7 +333,7 @@ def cache_gc(
     days: Annotated[float, typer.Option(min=0, help="Keep what was used since then.")] = 30.0,
 ) -> None:
     """Remove what was not used for some days, and what killed labs left behind."""
-    with _failures():
+    with failures():
         removed = Cache().collect(days)
         for path in removed.paths:
             typer.echo(f"removed {path}")

@@ -34,6 +34,15 @@ class Variant(StrEnum):
     KASAN = "kasan"
 
 
+class ControlLayout(StrEnum):
+    """Where our dcbm keeps its control files: as a version of the published series does."""
+
+    V3 = "v3"
+    V4 = "v4"
+    V5 = "v5"
+    V6 = "v6"
+
+
 class Iommu(StrEnum):
     """The IOMMU in front of the engines, translating when there is one."""
 
@@ -193,13 +202,14 @@ class Engine(_Model):
 
 
 class Kernel(_Model):
-    """Which kernel to build: a base, our series on it or not, and its instrumentation.
+    """Which kernel to build: a base, its instrumentation, and the controls that its dcbm has.
 
     ``driver_fixes`` puts our corrections of the engines' driver on top; without them it is stock.
     """
 
     base: str = "7.3"
     variant: Variant = Variant.PLAIN
+    layout: ControlLayout = ControlLayout.V6
     driver_fixes: bool = False
 
 

@@ -128,6 +128,11 @@ class Dcbm:
         """
         self._set("offloading", "0")
 
+    @property
+    def counts(self) -> bool:
+        """Whether this version has counters that can be read."""
+        return self.layout.files >= _COUNTERS
+
     def counters(self) -> Counters:
         """The folio counters.
 

@@ -6,12 +6,15 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from lab.config import Clock, LabFile
-from lab.experiments.base import Fault
+from lab import experiments
+from lab.config import Clock, LabFile, read_lab_file
+from lab.errors import ConfigError
+from lab.experiments.base import Experiment, Fault
 
 # Sections of the lab file that describe the machine; any other key is the experiment's.
 _SECTIONS = ("topology", "engine", "kernel", "qemu")
@@ -176,3 +179,38 @@ def _fault_value(text: str) -> int | str | bool:
         return int(text, 0)
     except ValueError:
         return text
+
+
+def choose_experiment(name: str) -> Experiment[Any, Any]:
+    """The experiment of that name; a name that there isn't is wrong usage."""
+    if name.endswith(".py"):
+        return experiments.from_file(Path(name))
+    try:
+        return experiments.find(name)
+    except ConfigError as error:
+        raise OptionError(f"no experiment {error.seen}; {error.hint}") from error
+
+
+def choose_lab_file(path: Path | None) -> LabFile:
+    """The lab file at a path, or one that says nothing."""
+    return LabFile() if path is None else read_lab_file(path)
+
+
+def choose_parameters(chosen: Any, lab: LabFile, given: dict[str, Any], *, quick: bool) -> Any:
+    """Parameters of the experiment; what --set says wrongly is wrong usage."""
+    names = {chosen.name, *(experiment.name for experiment in experiments.own_experiments())}
+    unknown = sorted(set(lab.experiment) - names)
+    if unknown:
+        raise ConfigError(
+            "sections of the lab file that are named after an experiment",
+            ", ".join(f"[experiment.{name}]" for name in unknown),
+            hint=f"known: {', '.join(sorted(names))}",
+        )
+    from_file = lab.experiment.get(chosen.name, {})
+    base = chosen.choose(from_file, quick=quick)
+    if not given:
+        return base
+    try:
+        return chosen.choose({**from_file, **given}, quick=quick)
+    except ConfigError as error:
+        raise OptionError(f"--set: {error.seen}; {error.hint}") from error

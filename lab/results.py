@@ -126,12 +126,20 @@ class MovePoint(_Model):
     integrity: Integrity
 
 
+class PatchIdentity(_Model):
+    """A patch of a series: its subject and its ``git patch-id --stable``."""
+
+    subject: str
+    patch_id: str
+
+
 class KernelIdentity(_Model):
     """Which kernel ran.
 
     `version` is its source's in the distributor's words, `fallback` says why another source than
-    the pinned one was taken, `series` is the hash of our patches (none: vanilla), `config_hash`
-    that of the resolved configuration.
+    the pinned one was taken, `series` is the hash of the patches on it (none: the source as it is),
+    `config_hash` that of the resolved configuration. `commit` is the HEAD of a local tree, `diff`
+    the hash of what that tree has on top.
     """
 
     base: str
@@ -140,7 +148,10 @@ class KernelIdentity(_Model):
     fallback: str | None = None
     variant: str
     series: str | None
+    patches: list[PatchIdentity] = Field(default_factory=list)
     source_hash: str
+    commit: str | None = None
+    diff: str | None = None
     config_hash: str
     compiler: str
 

@@ -10,6 +10,23 @@ import pytest
 pytest_plugins = ["lab.pytest_plugin"]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Kernels of minutes are built only when asked for, whatever else is filtered by."""
+    parser.addoption(
+        "--bases", action="store_true", help="run tests marked bases, too (make test-bases)"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what wasn't asked for."""
+    if config.getoption("--bases"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("bases")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.build import cpio
+from lab.build.given_kernel import GivenArtifact, builtin_names, module_name
 from lab.build.kernel import KernelArtifact
 from lab.build.modules import build_modules
 from lab.build.recipe import hash_recipe, identify_packages
@@ -38,10 +39,12 @@ class ImageArtifact:
     Attributes:
         initramfs: the archive.
         key: in the cache.
+        modules: names of all modules in it and of those that are part of its kernel.
     """
 
     initramfs: Path
     key: str
+    modules: frozenset[str]
 
 
 def build_programs(cache: Cache, progress: Progress) -> Path:
@@ -139,10 +142,46 @@ def build_image(cache: Cache, kernel: KernelArtifact, progress: Progress) -> Ima
             archive.write(file)
 
     path = cache.entry("image", key, build, title="guest image", progress=progress)
-    return ImageArtifact(path / "initramfs", key)
+    return ImageArtifact(path / "initramfs", key, _names(kernel, modules))
 
 
-def _install_modules(kernel: KernelArtifact, modules: Path, directory: Path) -> Path:
+def build_given_image(cache: Cache, kernel: GivenArtifact, progress: Progress) -> ImageArtifact:
+    """The guest image for a kernel that was given, without modules of ours.
+
+    Raises:
+        SourceError: busybox can't be had.
+        BuildError: a program doesn't build, or the modules can't be indexed.
+    """
+    busybox = fetch_busybox(cache, progress)
+    programs = build_programs(cache, progress)
+    key = make_key(
+        recipe=hash_recipe(*_RECIPE),
+        depmod=identify_packages("kmod"),
+        busybox=busybox.name,
+        programs=programs.name,
+        kernel=kernel.key,
+    )
+
+    def build(directory: Path) -> None:
+        root = _install_modules(kernel, None, directory)
+        archive = compose(busybox, programs, root)
+        shutil.rmtree(root)
+        with (directory / "initramfs").open("wb") as file:
+            archive.write(file)
+
+    path = cache.entry("image", key, build, title="guest image", progress=progress)
+    return ImageArtifact(path / "initramfs", key, _names(kernel, None))
+
+
+def _names(kernel: KernelArtifact | GivenArtifact, modules: Path | None) -> frozenset[str]:
+    """Every module that the image can load or need not load."""
+    files = [*kernel.modules_dir.rglob("*.ko"), *(modules.glob("*.ko") if modules else ())]
+    return frozenset({module_name(file) for file in files} | builtin_names(kernel.modules_dir))
+
+
+def _install_modules(
+    kernel: KernelArtifact | GivenArtifact, modules: Path | None, directory: Path
+) -> Path:
     """Make a root with all modules and their index for modprobe below `directory`."""
     root = directory / "root"
     target = root / "lib" / "modules" / kernel.release
@@ -150,10 +189,11 @@ def _install_modules(kernel: KernelArtifact, modules: Path, directory: Path) -> 
     for path in target.rglob("*"):
         path.chmod(path.stat().st_mode | 0o200)
     (target / _EXTRA_MODULES).mkdir()
-    for module in sorted(modules.glob("*.ko")):
+    for module in sorted(modules.glob("*.ko")) if modules is not None else ():
         shutil.copyfile(module, target / _EXTRA_MODULES / module.name)
+    symbols = ("-F", kernel.system_map) if kernel.system_map.is_file() else ()
     ask_program(
-        ["depmod", "-b", root, "-F", kernel.system_map, kernel.release],
+        ["depmod", "-b", root, *symbols, kernel.release],
         awaited="an index of the image's modules",
         error=BuildError,
         env={"PATH": "/usr/sbin:/sbin:/usr/bin:/bin"},

@@ -71,11 +71,11 @@ def read_fragments(paths: Sequence[Path]) -> list[Wish]:
     return list(wishes.values())
 
 
-def select_fragments(folder: Path, variant: str, *, patched: bool) -> list[Path]:
-    """Fragments of a variant, as ``fragments.toml`` in `folder` lists them.
+def select_fragments(folder: Path, base: str, variant: str, *, patched: bool) -> list[Path]:
+    """Fragments of a variant, as ``fragments.toml`` in `folder` lists them, and the base's own.
 
     Raises:
-        ConfigError: the list can't be read or doesn't have the variant.
+        ConfigError: the list can't be read, or there is no such variant or no fragment of the base.
     """
     table = folder / "fragments.toml"
     try:
@@ -87,7 +87,14 @@ def select_fragments(folder: Path, variant: str, *, patched: bool) -> list[Path]
     except (KeyError, TypeError) as error:
         seen = f"nothing under {error}"
         raise ConfigError(f"the fragments of variant {variant!r} in {table}", seen) from error
-    return [folder / f"{name}.config" for name in names]
+    own = folder / "bases" / f"{base}.config"
+    if not own.is_file():
+        raise ConfigError(
+            f"what the kernel base {base} calls by another name than the others, in {own}",
+            "there is no such file",
+            hint="start from that of the nearest base; the build names what is wrong in it",
+        )
+    return [*(folder / f"{name}.config" for name in names), own]
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,19 @@ def find_unmet(wishes: Sequence[Wish], resolved: Mapping[str, str | None]) -> li
         for wish in wishes
         if resolved.get(wish.symbol) != wish.value
     ]
+
+
+def split_known(wishes: Sequence[Wish], source: Path) -> tuple[list[Wish], list[Wish]]:
+    """Wishes for symbols that a source tree defines, and those that want one which it doesn't.
+
+    What isn't there is off, so a wish that it be off is neither.
+    """
+    defined = find_definitions(source, {wish.symbol for wish in wishes})
+    known = [wish for wish in wishes if wish.symbol in defined]
+    unknown = [
+        wish for wish in wishes if wish.symbol not in defined and wish.value not in {None, '""'}
+    ]
+    return known, unknown
 
 
 def check_config(wishes: Sequence[Wish], config: Path, source: Path) -> None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lab.build.kernel_plan import KernelChoice, KernelPlan, make_plan
@@ -15,9 +15,10 @@ from lab.build.kernel_tree import (
     make_command,
     make_program,
     open_build,
+    prepare_source,
 )
 from lab.cache import Cache
-from lab.config import Variant
+from lab.config import ControlLayout, Variant
 from lab.errors import BuildError
 from lab.program import ask_program, run_program
 from lab.progress import Progress
@@ -75,8 +76,8 @@ class KernelArtifact:
 
     @property
     def base(self) -> str:
-        """Name of the base."""
-        return self.plan.choice.base
+        """Name of the base, ``tree`` for a local one."""
+        return self.plan.choice.base if self.plan.local is None else "tree"
 
     @property
     def variant(self) -> Variant:
@@ -85,13 +86,29 @@ class KernelArtifact:
 
     @property
     def series(self) -> str | None:
-        """Hash of our series, None without it."""
-        return self.plan.series
+        """Hash of the series, None without one."""
+        return self.plan.series.hash if self.plan.series else None
+
+    @property
+    def patches(self) -> list[tuple[str, str]]:
+        """Subject and patch id of every patch of the series."""
+        series = self.plan.series
+        return [(patch.subject, patch.patch_id) for patch in series.patches] if series else []
+
+    @property
+    def commit(self) -> str | None:
+        """HEAD of the local tree that is its source; None for a pinned one."""
+        return self.plan.local.commit if self.plan.local else None
+
+    @property
+    def diff(self) -> str | None:
+        """SHA-256 of what that tree has on top of its HEAD; None where nothing."""
+        return self.plan.local.diff if self.plan.local else None
 
     @property
     def version(self) -> str:
         """Version of the source, in its distributor's words."""
-        return self.plan.fetched.version
+        return self.plan.local.version if self.plan.local else self.plan.fetched.version
 
     @property
     def source_hash(self) -> str:
@@ -123,10 +140,13 @@ def build_kernel(cache: Cache, choice: KernelChoice, progress: Progress) -> Kern
         BuildError: it doesn't build, or its configuration isn't what the fragments say.
     """
     plan = make_plan(cache, choice, progress)
-    if plan.patches and cache.find("kernel", plan.key) is None:
+    if plan.series is not None and cache.find("kernel", plan.key) is None:
+        prepare_source(cache, plan, progress)  # a patch that doesn't apply is said at once
         # its output directory is where the patched build starts
-        vanilla = KernelChoice(choice.base, choice.variant, patched=False, tree=choice.tree)
-        build_kernel(cache, vanilla, progress)
+        bare = replace(
+            choice, patched=False, layout=ControlLayout.V6, driver_fixes=False, series=None
+        )
+        build_kernel(cache, bare, progress)
 
     def build(directory: Path) -> None:
         with open_build(cache, plan, progress) as out:

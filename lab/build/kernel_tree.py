@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Kernel source trees and the builds in them.
 
-A base is unpacked once. Its output directories are children of it, so that kbuild writes relative
-paths. The patched tree is a copy by hard links with a copy of the output directory, so that
-only what the series touches is compiled again.
+A base is unpacked once; the copy of a local tree is brought up to date. Output directories are
+children of the source, so that kbuild writes relative paths. A patched tree is a copy by hard links
+with a copy of the output directory of the tree that differs least, so that only what an edit
+touches is compiled again.
 
 An output directory without its stamp was not finished. If its lab was killed, it goes: kbuild
 would take a half-written object for a new one.
@@ -11,6 +12,7 @@ would take a half-written object for a new one.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -19,8 +21,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lab.build import kconfig
+from lab.build.inherit import choose_donor, set_times, write_changes
+from lab.build.kconfig import split_known
 from lab.build.kernel_plan import KernelPlan
-from lab.build.series import apply_patches
+from lab.build.local_tree import copy_tree
+from lab.build.merge import apply_series
+from lab.build.series import Series
 from lab.build.source_tree import link_tree, unpack
 from lab.build.toolchain import compiler_environment, count_jobs, find_compiler
 from lab.cache import Cache, WorkTree
@@ -30,7 +36,7 @@ from lab.progress import Progress
 KEPT_SERIES_TREES = 2
 _MAKE_TIMEOUT_S = 7200.0
 _STAMP = ".dcbm-lab-built"
-_PATCHED = re.compile(r"^\+\+\+ b/([^\t\n]+)", re.MULTILINE)
+_VERSION = re.compile(r"^(?:VERSION|PATCHLEVEL) = (\d+)$", re.MULTILINE)
 _TOOL_LINE = re.compile(r"^\s+(?:CC|LD|AR|AS|HOSTCC|HOSTLD)\s")
 _USUAL_TOOL_LINES = 1600  # of a cold build; only the bar depends on it
 _REPRODUCIBLE = {
@@ -49,7 +55,7 @@ def log_path(cache: Cache, plan: KernelPlan) -> Path:
 
 def build_dir(cache: Cache, plan: KernelPlan) -> Path:
     """Output directory of this kernel, whether it exists or not."""
-    return cache.root / "work" / "kernel" / plan.source_key / plan.tree_name / plan.out_name
+    return cache.root / "work" / "kernel" / plan.work_name / plan.tree_name / plan.out_name
 
 
 @contextmanager
@@ -60,7 +66,7 @@ def open_build(cache: Cache, plan: KernelPlan, progress: Progress) -> Iterator[P
         BuildError: it doesn't build, or its configuration isn't what the fragments say.
     """
     label = plan.choice.label
-    with cache.worktree("kernel", plan.source_key, progress, label) as tree:
+    with cache.worktree("kernel", plan.work_name, progress, label) as tree:
         if tree.interrupted:
             _sweep(tree)
         out = build_dir(cache, plan)
@@ -79,6 +85,19 @@ def open_build(cache: Cache, plan: KernelPlan, progress: Progress) -> Iterator[P
             stamp.write_text(plan.key, encoding="utf-8")
             _prune(tree.path, keep=out.parent)
         yield out
+
+
+def prepare_source(cache: Cache, plan: KernelPlan, progress: Progress) -> None:
+    """Make sure of a kernel's source, patches applied, before anything is built.
+
+    Raises:
+        SourceError: it can't be unpacked.
+        BuildError: a patch doesn't apply.
+    """
+    with cache.worktree("kernel", plan.work_name, progress, plan.choice.label) as tree:
+        if tree.interrupted:
+            _sweep(tree)
+        _prepare_source(tree.path, plan, log_path(cache, plan), progress)
 
 
 def make_command(out: Path) -> list[str | Path]:
@@ -115,47 +134,92 @@ def _sweep(tree: WorkTree) -> None:
 
 def _prepare(root: Path, plan: KernelPlan, log: Path, progress: Progress) -> None:
     """Make sure of the source tree and of an output directory to start from."""
-    vanilla = root / "vanilla"
-    if not vanilla.is_dir():
-        unpack(plan.fetched, vanilla, log, progress)
-    tree = root / plan.tree_name
-    if not tree.is_dir():
-        fresh = root / f".partial-{plan.tree_name}"
-        shutil.rmtree(fresh, ignore_errors=True)
-        link_tree(vanilla, fresh, log)
-        apply_patches(plan.patches, fresh, log, progress)
-        fresh.replace(tree)
-    tree.touch()
+    tree = _prepare_source(root, plan, log, progress)
     out = tree / plan.out_name
-    base = vanilla / plan.out_name
-    if not out.is_dir() and (base / _STAMP).is_file():
-        partial = tree / f".partial-{plan.out_name}"
-        shutil.rmtree(partial, ignore_errors=True)
-        with progress.step(f"starting {plan.choice.label} from the vanilla build", log=log):
-            run_program(
-                Program(
-                    ["cp", "-a", "--reflink=auto", base, partial],
-                    awaited=f"a copy of {base}",
-                    log=log,
-                )
-            )
-        (partial / _STAMP).unlink()
-        _rename_paths(partial, str(vanilla), str(tree))
-        _touch_patched(plan.patches, tree)
-        partial.replace(out)
+    if plan.series is not None and not out.is_dir():
+        _inherit(plan, tree, log, progress)
     out.mkdir(exist_ok=True)
 
 
-def _touch_patched(patches: tuple[Path, ...], tree: Path) -> None:
-    """Make the files that the series changes newer than every object in a copied output directory.
+def _prepare_source(root: Path, plan: KernelPlan, log: Path, progress: Progress) -> Path:
+    """Make sure of the source tree and return it."""
+    vanilla = root / "vanilla"
+    if plan.local is not None:
+        if copy_tree(plan.local, vanilla, progress):
+            # Finished, but no longer what the source there says.
+            for stamp in vanilla.glob(f"out-*/{_STAMP}"):
+                stamp.write_text("", encoding="utf-8")
+    elif not vanilla.is_dir():
+        unpack(plan.fetched, vanilla, log, progress)
+    tree = root / plan.tree_name
+    if plan.series is not None and not tree.is_dir():
+        _patch_tree(plan, plan.series, tree, log, progress)
+    tree.touch()
+    return tree
 
-    The tree may be older than the vanilla build that the objects come from: it was patched for
-    another variant. make would take vanilla objects for those of the patched files.
-    """
-    for patch in patches:
-        for name in _PATCHED.findall(patch.read_text(encoding="utf-8", errors="replace")):
-            if (tree / name).is_file():
-                os.utime(tree / name)
+
+def _patch_tree(
+    plan: KernelPlan, series: Series, tree: Path, log: Path, progress: Progress
+) -> None:
+    """Make the patched tree beside the pristine one."""
+    vanilla = tree.with_name("vanilla")
+    fresh = tree.with_name(f".partial-{tree.name}")
+    shutil.rmtree(fresh, ignore_errors=True)
+    link_tree(vanilla, fresh, log)
+    label = f"base {plan.choice.base} ({plan.fetched.version})"
+    if plan.local is not None:
+        label = f"{plan.local.path} ({plan.local.version})"
+    try:
+        with progress.step(f"applying {len(series.patches)} patches of {series.origin}", log=log):
+            others = _other_bases(vanilla)
+            merge = apply_series(series, vanilla, fresh, label=label, others=others)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+    for name in merge.merged:
+        progress.note(f"merged three ways: {name}")
+    for name in merge.known:
+        progress.warn(f"changes nothing, the base has it already: {name}")
+    write_changes(fresh, merge.changes)
+    fresh.replace(tree)
+
+
+def _other_bases(vanilla: Path) -> dict[str, Path]:
+    """Pristine trees of other bases that were unpacked before, by version."""
+    found: dict[str, Path] = {}
+    for tree in sorted(vanilla.parent.parent.glob("*/vanilla")):
+        if tree == vanilla or tree.parent.name.startswith("tree-"):
+            continue
+        with contextlib.suppress(OSError):
+            numbers = _VERSION.findall((tree / "Makefile").read_text(encoding="utf-8"))
+            found[".".join(numbers)] = tree
+    return found
+
+
+def _inherit(plan: KernelPlan, tree: Path, log: Path, progress: Progress) -> None:
+    """Start from the finished build of another tree, if there is one."""
+    vanilla = tree.with_name("vanilla")
+    # Patched trees beside a local one may have been made from what it was before.
+    patched = [] if plan.local is not None else sorted(tree.parent.glob("patched-*"))
+    donors = [other for other in (vanilla, *patched) if (other / plan.out_name / _STAMP).is_file()]
+    donor = choose_donor(donors, vanilla, tree)
+    if donor is None:
+        return
+    partial = tree / f".partial-{plan.out_name}"
+    shutil.rmtree(partial, ignore_errors=True)
+    kind = "vanilla" if donor == vanilla else "last patched"
+    with progress.step(f"starting {plan.choice.label} from the {kind} build", log=log):
+        run_program(
+            Program(
+                ["cp", "-a", "--reflink=auto", donor / plan.out_name, partial],
+                awaited=f"a copy of {donor / plan.out_name}",
+                log=log,
+            )
+        )
+    (partial / _STAMP).unlink()
+    _rename_paths(partial, str(donor), str(tree))
+    set_times(donor, vanilla, tree)
+    partial.replace(tree / plan.out_name)
 
 
 def _rename_paths(out: Path, old: str, new: str) -> None:
@@ -172,12 +236,18 @@ def _rename_paths(out: Path, old: str, new: str) -> None:
 
 
 def _configure(cache: Cache, plan: KernelPlan, out: Path, log: Path, progress: Progress) -> None:
+    wishes = kconfig.read_fragments(plan.fragments)
+    if plan.foreign:
+        # Whoever brings a source decides what it has; what it doesn't have is said, not refused.
+        wishes, unknown = split_known(wishes, out.parent)
+        for wish in unknown:
+            progress.warn(f"{plan.choice.label} has no {wish.symbol} ({wish.fragment})")
     wanted = out / ".dcbm-lab-fragments"
-    wanted.write_bytes(b"\n".join(path.read_bytes() for path in plan.fragments))
+    wanted.write_text("".join(f"{wish.line}\n" for wish in wishes), encoding="utf-8")
     with progress.step(f"configuring {plan.choice.label}", log=log) as step:
         argv = [*make_command(out), "-s", f"KCONFIG_ALLCONFIG={wanted}", "allnoconfig"]
         run_program(make_program(cache, argv, out, "a resolved configuration", log), step)
-        kconfig.check_config(kconfig.read_fragments(plan.fragments), out / ".config", out.parent)
+        kconfig.check_config(wishes, out / ".config", out.parent)
 
 
 def _count_objects() -> Callable[[str], Reading | None]:

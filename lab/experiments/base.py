@@ -49,6 +49,7 @@ class ModePlan:
         patched: boot the kernel with the series; otherwise the vanilla one.
         machine: the machine to boot.
         command_line: words added to the kernel's command line.
+        modules: modules that it loads, or that have to be built in; looked for before it boots.
     """
 
     name: str
@@ -56,6 +57,7 @@ class ModePlan:
     patched: bool
     machine: LabFile
     command_line: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

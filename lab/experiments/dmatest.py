@@ -108,7 +108,15 @@ def plan(lab: LabFile, parameters: DmatestParameters) -> list[ModePlan]:
                 size += f" of {engine.queues} queues" if engine.queues > 1 else ""
                 purpose = f"{size} with {'MSI-X' if msix else 'MSI'}"
                 purpose += f", {path}" if path else ""
-                modes.append(ModePlan(name, purpose, patched=False, machine=machine))
+                modes.append(
+                    ModePlan(
+                        name,
+                        purpose,
+                        patched=False,
+                        machine=machine,
+                        modules=(engine.kind, "dmatest"),
+                    )
+                )
     return modes
 
 

@@ -25,7 +25,7 @@ from lab.experiments.base import Experiment, Fault, ModePlan, Parameters, Sessio
 from lab.experiments.fault_aspects import Aspect, Scenario, Seen, kernel_lives
 from lab.experiments.fault_ledger import KnownBug, known_bugs
 from lab.experiments.fault_scenarios import LENGTH, QUICK, SCENARIOS
-from lab.experiments.probe import Probe
+from lab.experiments.probe import MODULE, Probe
 from lab.results import Check
 
 LEDGER = "docs/known-bugs.md"
@@ -87,7 +87,12 @@ def plan(lab: LabFile, parameters: FaultsParameters) -> list[FaultsMode]:
     machine = lab.model_copy(update={"engine": lab.engine.model_copy(update={"count": 1})})
     return [
         FaultsMode(
-            scenario.name, scenario.purpose, patched=False, machine=machine, scenario=scenario
+            scenario.name,
+            scenario.purpose,
+            patched=False,
+            machine=machine,
+            modules=(machine.engine.kind, MODULE),
+            scenario=scenario,
         )
         for scenario in chosen
     ]

@@ -21,7 +21,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from lab.config import MAX_ENGINES, LabFile, Profile, with_default_profile
+from lab.config import MAX_ENGINES, ControlLayout, LabFile, Profile, with_default_profile
 from lab.dcbm import Dcbm, load
 from lab.errors import ConfigError, PremiseError
 from lab.experiments import checks, engines, premises
@@ -100,6 +100,12 @@ def plan(lab: LabFile, parameters: MovePagesParameters) -> list[MovePagesMode]:
             )
     if parameters.from_node == parameters.to_node:
         raise ConfigError("two different nodes", f"from and to node {parameters.to_node}")
+    if lab.kernel.layout is ControlLayout.V3:
+        raise ConfigError(
+            "a dcbm whose counters can be read, for every folio size",
+            f"kernel.layout is {lab.kernel.layout.value}, which shows none",
+            hint="choose another layout, or the experiment compaction",
+        )
     wanted = max(parameters.channels)
     # Always sixteen unless asked otherwise, so that every mode shows the limit on channels kept.
     if not {"count", "queues"} & lab.engine.model_fields_set:
@@ -112,13 +118,22 @@ def plan(lab: LabFile, parameters: MovePagesParameters) -> list[MovePagesMode]:
         )
     # Where the engines' interrupts go: with all work on one CPU the virtual clock stays exact.
     cpu = sum(node.cpus for node in nodes[: lab.engine.node])
-    baseline = MovePagesMode("baseline", "vanilla kernel", patched=False, machine=lab, cpu=cpu)
+    engine_driver = lab.engine.kind
+    baseline = MovePagesMode(
+        "baseline",
+        "vanilla kernel",
+        patched=False,
+        machine=lab,
+        modules=(engine_driver,),
+        cpu=cpu,
+    )
     offloaded = [
         MovePagesMode(
             f"dma-{count}",
             f"patched kernel, dcbm on {count} channel(s)",
             patched=True,
             machine=lab,
+            modules=(engine_driver, "dcbm"),
             channels=count,
             cpu=cpu,
         )

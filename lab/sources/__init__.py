@@ -21,7 +21,7 @@ from lab.sources.pins import DebianPackage, Source, TreeSource, UrlSource
 
 GONE_FOR_S = 86400.0
 
-__all__ = ["Fetched", "fetch"]
+__all__ = ["Fetched", "fetch", "find"]
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,27 @@ def fetch(cache: Cache, sources: tuple[Source, ...], progress: Progress) -> Fetc
     )
 
 
+def find(cache: Cache, sources: tuple[Source, ...]) -> Fetched | None:
+    """The first of `sources` that is on this host already; nobody is asked for it.
+
+    Where the archive refused the first one once, `fetch` may take another than this.
+    """
+    for source in sources:
+        if isinstance(source, TreeSource):
+            if source.path.expanduser().is_dir():
+                return _take_tree(source)
+        elif isinstance(source, UrlSource):
+            path = cache.find("download", source.sha256[:24])
+            if path is not None:
+                return _as_download(cache, path, source)
+        else:
+            version = source.version or _recall(_memory(cache, source)).get("version")
+            path = cache.find("download", _package_key(source, version)) if version else None
+            if version and path is not None:
+                return _as_fetched(cache, path, source, version)
+    return None
+
+
 class _ContentError(SourceError):
     """What was got is not what the pin says."""
 
@@ -105,7 +126,7 @@ def _take_tree(source: TreeSource) -> Fetched:
 
 
 def _fetch_url(cache: Cache, source: UrlSource, progress: Progress) -> Fetched:
-    name = source.url.rstrip("/").rpartition("/")[2] or "download"
+    name = _name_of(source)
 
     def build(directory: Path) -> None:
         partial = cache.root / "partial" / source.sha256
@@ -114,14 +135,22 @@ def _fetch_url(cache: Cache, source: UrlSource, progress: Progress) -> Fetched:
             partial.replace(directory / name)
 
     path = cache.entry("download", source.sha256[:24], build, title=name, progress=progress)
+    return _as_download(cache, path, source)
+
+
+def _as_download(cache: Cache, path: Path, source: UrlSource) -> Fetched:
     # the entry is named after the content: another URL of the same file may have named it
     (kept,) = cache.hashes(path)
-    return Fetched((path / kept,), source, name, source.sha256)
+    return Fetched((path / kept,), source, _name_of(source), source.sha256)
+
+
+def _name_of(source: UrlSource) -> str:
+    return source.url.rstrip("/").rpartition("/")[2] or "download"
 
 
 def _fetch_package(cache: Cache, source: DebianPackage, progress: Progress) -> Fetched:
     """A binary or source package: from the cache if it ever was fetched, else from the archive."""
-    memory = cache.root / "resolved" / f"{make_key(pin=source.model_dump_json())}.json"
+    memory = _memory(cache, source)
     known = _recall(memory)
     if "gone" in known and time.time() - float(known["at"]) < GONE_FOR_S:
         raise PackageGone(f"{source.label} in the archive", f"{known['gone']} (asked today)")
@@ -163,6 +192,11 @@ def _as_fetched(cache: Cache, path: Path, source: DebianPackage, version: str) -
 def _package_key(source: DebianPackage, version: str) -> str:
     pin = json.dumps(source.sha256, sort_keys=True)
     return make_key(kind=source.kind, package=source.package, version=version, sha256=pin)
+
+
+def _memory(cache: Cache, source: DebianPackage) -> Path:
+    """The file that keeps what the archive said about a package."""
+    return cache.root / "resolved" / f"{make_key(pin=source.model_dump_json())}.json"
 
 
 def _recall(memory: Path) -> dict[str, str]:

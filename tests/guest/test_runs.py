@@ -108,6 +108,20 @@ def test_a_flipped_byte_is_found_and_named(tmp_path: Path) -> None:
     assert fault["hits"] == 1
 
 
+def test_what_the_engine_wrote_is_what_stays(tmp_path: Path) -> None:
+    # Were a marked folio copied once more by the CPU, all counters would agree, and nobody would
+    # ever see what the engine did. Not all pages that compaction moves are compared.
+    result = dcbm_lab(
+        *("run", "compaction", "--output", tmp_path / "run", "--mode", "dma", *SMALL),
+        *("--inject", "dma0:flip-byte:nth=1000,count=100,offset=5"),
+    )
+    mode = only_mode(tmp_path / "run")
+    assert result.returncode == Outcome.FAIL.exit_code, result.stdout + result.stderr
+    assert failed(mode) == ["contents"]
+    assert mode.integrity is not None
+    assert 50 <= mode.integrity.pages_wrong <= 100
+
+
 def test_offload_that_silently_stays_off_fails(tmp_path: Path) -> None:
     result = dcbm_lab(
         *("run", "compaction", "--output", tmp_path / "run", "--mode", "dma", *SMALL),

@@ -90,6 +90,12 @@ def test_engines_and_dcbm_agree() -> None:
     assert verdict(counters(10, 40960, 0)) == ["interrupts"]
     assert verdict(counters(10, 40960, 10, 1)) == ["engine errors"]
     assert verdict(good, failures=1) == ["dcbm failures"]
+    # A dcbm that shows no counters: what its failures were nobody can say.
+    made = checks.engines_agree(good, folios=10, folio_bytes=4096, folios_failures=None)
+    assert [check.name for check in made if check.held] == [
+        *("descriptors", "bytes", "interrupts", "engine errors")
+    ]
+    assert len(made) == 4
     # Offload that silently stayed off: all zero is equal, and still no pass.
     assert verdict(counters(), folios=0) == ["descriptors", "bytes", "interrupts"]
 

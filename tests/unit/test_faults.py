@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 import lab
-from lab.bench import choice_of
-from lab.build.series import read_series
+from lab.build.inputs import Inputs
+from lab.build.kernel import KernelChoice
+from lab.build.kernel_plan import driver_fixes_of, queue_of, read_choice
 from lab.checkout import KERNEL_CONFIG
 from lab.config import LabFile
 from lab.errors import ConfigError, GuestCrash
@@ -291,7 +292,18 @@ def test_driver_fixes_are_a_choice_of_the_lab_file() -> None:
     fixed = LabFile.model_validate({"kernel": {"driver_fixes": True}})
     for machine, wanted in ((LabFile(), False), (fixed, True)):
         mode = faults.plan(machine, faults.FaultsParameters(scenarios=QUICK[:1]))[0]
-        assert choice_of(mode).driver_fixes is wanted
-        assert ("driver fixes" in choice_of(mode).label) is wanted
-    patches = read_series(KERNEL_CONFIG / "driver-fixes" / LabFile().kernel.base)
-    assert len(patches) == len(list(patches[0].parent.glob("*.patch")))
+        choice = Inputs().choose(mode.machine.kernel, patched=mode.patched)
+        assert isinstance(choice, KernelChoice)
+        assert choice.driver_fixes is wanted
+        assert ("driver fixes" in choice.label) is wanted
+    base = LabFile().kernel.base
+    fixes = driver_fixes_of(base)
+    files = list((KERNEL_CONFIG / "driver-fixes" / base).glob("*.patch"))
+    assert len(fixes.patches) == len(files)
+    _fragments, alone = read_choice(KernelChoice(base, patched=False, driver_fixes=True))
+    assert alone == fixes
+    _fragments, both = read_choice(KernelChoice(base, driver_fixes=True))
+    assert both is not None
+    assert both.patches == queue_of(base).patches + fixes.patches
+    with pytest.raises(ConfigError, match=r"our driver fixes for base 1\.0"):
+        driver_fixes_of("1.0")

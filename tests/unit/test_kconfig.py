@@ -18,6 +18,7 @@ from lab.build.kconfig import (
 from lab.checkout import KERNEL_CONFIG
 from lab.config import Variant
 from lab.errors import BuildError, ConfigError
+from lab.sources.pins import read_pins
 
 RESOLVED = """\
 #
@@ -117,10 +118,14 @@ def test_a_symbol_in_two_fragments_is_refused(tree: Path) -> None:
 
 @pytest.mark.parametrize("patched", [False, True])
 @pytest.mark.parametrize("variant", list(Variant))
-def test_our_variants_are_whole(variant: Variant, patched: bool) -> None:
-    wishes = read_fragments(select_fragments(KERNEL_CONFIG, variant.value, patched=patched))
+@pytest.mark.parametrize("base", list(read_pins(KERNEL_CONFIG / "pins.toml")))
+def test_our_variants_are_whole(base: str, variant: Variant, patched: bool) -> None:
+    wishes = read_fragments(select_fragments(KERNEL_CONFIG, base, variant.value, patched=patched))
     symbols = {wish.symbol for wish in wishes}
     assert {"CONFIG_NUMA", "CONFIG_PVH", "CONFIG_AMD_PTDMA"} <= symbols
+    # An allnoconfig kernel has neither unless it is asked for by the name that this base knows.
+    assert len(symbols & {"CONFIG_SYSCTL", "CONFIG_PROC_SYSCTL"}) == 1
+    assert len(symbols & {"CONFIG_PREEMPT_LAZY", "CONFIG_PREEMPT"}) == 1
     assert ("CONFIG_DCBM_DMA" in symbols) == patched
     assert ("CONFIG_KASAN" in symbols) == (variant is Variant.KASAN)
 
@@ -133,4 +138,10 @@ def test_every_variant_of_the_lab_file_is_listed() -> None:
 def test_an_unknown_variant_is_refused(tmp_path: Path) -> None:
     (tmp_path / "fragments.toml").write_text("[variants]\n[series]\nfragments = []\n")
     with pytest.raises(ConfigError, match="variant 'plain'"):
-        select_fragments(tmp_path, "plain", patched=False)
+        select_fragments(tmp_path, "7.3", "plain", patched=False)
+
+
+def test_a_base_without_a_fragment_of_its_own_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "fragments.toml").write_text("[variants]\nplain = []\n[series]\nfragments = []\n")
+    with pytest.raises(ConfigError, match=r"9\.9.*\n.*no such file"):
+        select_fragments(tmp_path, "9.9", "plain", patched=False)

@@ -7,16 +7,20 @@ built again, and what a killed lab leaves.
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lab.build import kernel_plan
-from lab.build.kernel import KernelChoice, build_kernel
+from lab.build.kernel import KernelArtifact, KernelChoice, build_kernel
+from lab.build.kernel_tree import open_build
+from lab.build.series import Series, read_series
 from lab.cache import Cache
 from lab.config import Variant
 from lab.errors import BuildError
@@ -48,6 +52,7 @@ PATCH = """\
 -b
 +patched
 """
+PATCH_A = PATCH.replace("b.c", "a.c").replace("-b", "-a")
 BUILD = """
 import sys
 from pathlib import Path
@@ -56,7 +61,7 @@ from lab.build.kernel import KernelChoice, build_kernel
 from lab.cache import Cache
 from lab.progress import SilentProgress
 kernel_plan.KERNEL_CONFIG = Path(sys.argv[1]) / "config"
-choice = KernelChoice(tree=Path(sys.argv[1]) / "linux", patched=False)
+choice = KernelChoice(patched=False)
 build_kernel(Cache(Path(sys.argv[1]) / "cache"), choice, SilentProgress())
 """
 
@@ -67,29 +72,51 @@ class Bench:
         self.log = root / "compiled"
         (root / "linux").mkdir()
         (root / "linux" / "Makefile").write_text(f"LOG = {self.log}\n{MAKEFILE}")
+        for name in ("Kbuild", "Kconfig", "MAINTAINERS"):
+            (root / "linux" / name).touch()
         (root / "linux" / "a.c").write_text("a\n")
         (root / "linux" / "b.c").write_text("b\n")
         series = root / "config" / "series" / "7.3"
         series.mkdir(parents=True)
         (series / "0001-b.patch").write_text(PATCH)
         (series / "series").write_text("0001-b.patch\n")
+        (root / "config" / "pins.toml").write_text(
+            f'[["7.3".source]]\nkind = "tree"\npath = "{root / "linux"}"\n'
+        )
         (root / "config" / "base.config").write_text("CONFIG_NUMA=y\n")
         (root / "config" / "debug.config").write_text("CONFIG_LOCKDEP=y\n")
         (root / "config" / "offload.config").write_text("CONFIG_DCBM_DMA=m\n")
+        (root / "config" / "bases").mkdir()
+        (root / "config" / "bases" / "7.3.config").write_text("CONFIG_SYSCTL=y\n")
         (root / "config" / "fragments.toml").write_text(
             '[variants]\nplain = ["base"]\ndebug = ["base", "debug"]\n'
             '[series]\nfragments = ["offload"]\n'
         )
 
-    def build(self, *, patched: bool, variant: Variant = Variant.PLAIN) -> tuple[str, list[str]]:
+    def build(
+        self, *, patched: bool, variant: Variant = Variant.PLAIN, **choice: Any
+    ) -> tuple[str, list[str]]:
         """The kernel's content, and what was compiled for it, in no particular order."""
-        self.log.unlink(missing_ok=True)
-        choice = KernelChoice(tree=self.root / "linux", patched=patched, variant=variant)
-        kernel = build_kernel(Cache(self.root / "cache"), choice, SilentProgress())
-        assert kernel.release == "7.3.4"
-        assert not (kernel.modules_dir / "build").is_symlink()
+        kernel = self.kernel(KernelChoice(patched=patched, variant=variant, **choice))
         compiled = self.log.read_text().splitlines() if self.log.exists() else []
         return kernel.vmlinux.read_text(), sorted(compiled)
+
+    def kernel(self, choice: KernelChoice) -> KernelArtifact:
+        self.log.unlink(missing_ok=True)
+        self.progress = SilentProgress()
+        kernel = build_kernel(Cache(self.root / "cache"), choice, self.progress)
+        assert kernel.release == "7.3.4"
+        assert not (kernel.modules_dir / "build").is_symlink()
+        return kernel
+
+    def series(self, *patches: str) -> Series:
+        """A series as a user gives it."""
+        folder = self.root / "given"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        for number, patch in enumerate(patches):
+            (folder / f"{number}.patch").write_text(patch)
+        return read_series(folder)
 
 
 @pytest.fixture
@@ -124,6 +151,79 @@ def test_another_variant_of_an_older_patched_tree_is_no_mixture(bench: Bench) ->
     # The vanilla objects of this variant are newer than the patched sources.
     assert bench.build(patched=False, variant=Variant.DEBUG)[0] == "a\nb\n"
     assert bench.build(patched=True, variant=Variant.DEBUG) == ("a\npatched\n", ["out-debug b"])
+
+
+def test_an_edit_of_one_patch_compiles_only_what_it_touches(bench: Bench) -> None:
+    bench.build(patched=True, series=bench.series(PATCH_A, PATCH))
+    edited = bench.series(PATCH_A, PATCH.replace("+patched", "+edited"))
+    time.sleep(0.02)
+    # a.c is patched, too, but as it was before: its object comes from the last patched build.
+    assert bench.build(patched=True, series=edited) == ("patched\nedited\n", ["out-plain b"])
+
+
+def test_a_patch_that_is_left_out_leaves_nothing_behind(bench: Bench) -> None:
+    header = PATCH_A.replace("a.c", "a.h").replace("-1 +1", "-0,0 +1").replace("-a\n", "")
+    header = header.replace("--- a/a.h", "--- /dev/null")
+    # With the header in common the last patched build differs least, and its b.o is wrong.
+    bench.build(patched=True, series=bench.series(header, PATCH))
+    assert bench.build(patched=True, series=bench.series(header)) == ("a\nb\n", ["out-plain b"])
+    vanilla = next((bench.root / "cache" / "work" / "kernel").glob("*/vanilla/b.c"))
+    assert vanilla.stat().st_mtime == (bench.root / "linux" / "b.c").stat().st_mtime
+
+
+def test_a_given_series_replaces_ours(bench: Bench) -> None:
+    bench.build(patched=True)
+    kernel = bench.kernel(KernelChoice(series=bench.series(PATCH_A)))
+    assert kernel.vmlinux.read_text() == "patched\nb\n"
+    assert [subject for subject, _patch_id in kernel.patches] == ["0"]
+    # Of our own fragment for a series it knows nothing, which is said.
+    assert any("CONFIG_DCBM_DMA" in warning for warning in bench.progress.warnings)
+
+
+def test_a_series_that_does_not_apply_leaves_no_tree(bench: Bench) -> None:
+    with pytest.raises(BuildError, match=r"b\.c: hunk 1 of 1"):
+        bench.build(patched=True, series=bench.series(PATCH.replace("-b", "-c")))
+    trees = [path.name for path in (bench.root / "cache" / "work" / "kernel").glob("*/*")]
+    assert trees == ["vanilla"]
+    assert not bench.log.exists(), "said before anything is compiled"
+
+
+def test_a_local_tree_is_built_as_it_is_and_again_after_an_edit(bench: Bench) -> None:
+    tree = bench.root / "linux"
+    own = {"tree": tree, "carries": True}
+    assert bench.build(patched=False, **own) == ("a\nb\n", ["out-plain a", "out-plain b"])
+    assert bench.build(patched=False, **own) == ("a\nb\n", [])
+    (tree / "b.c").write_text("edited\n")
+    assert bench.build(patched=False, **own) == ("a\nedited\n", ["out-plain b"])
+    kernel = bench.kernel(KernelChoice(patched=False, tree=tree, carries=True))
+    assert (kernel.base, kernel.version, kernel.series) == ("tree", "tree", None)
+
+
+def test_a_local_tree_under_a_series(bench: Bench) -> None:
+    tree = bench.root / "linux"
+    for words in (("init", "-q"), ("add", "-A"), ("commit", "-qm", "base")):
+        subprocess.run(
+            ["git", "-C", tree, "-c", "user.name=A", "-c", "user.email=a@b.invalid", *words],
+            check=True,
+        )
+    series = bench.series(PATCH)
+    bench.build(patched=True, tree=tree, series=series)
+    (tree / "a.c").write_text("edited\n")
+    content, compiled = bench.build(patched=True, tree=tree, series=series)
+    assert content == "edited\npatched\n"
+    assert compiled == ["out-plain a", "out-plain b"]  # for the tree alone, then for the series
+    (tree / "a.c").write_text("a\n")
+    assert bench.build(patched=True, tree=tree, series=series) == ("a\npatched\n", [])
+    # The tree's own kernel is in the cache, the copy holds what was edited: it must not be taken
+    # for the tree as it is now.
+    other = bench.series(PATCH.replace("+patched", "+other"))
+    assert bench.build(patched=True, tree=tree, series=other)[0] == "a\nother\n"
+    # And the other way round: objects of the edit are there, its source is not any more.
+    (tree / "a.c").write_text("edited\n")
+    cache = Cache(bench.root / "cache")
+    plan = kernel_plan.make_plan(cache, KernelChoice(patched=False, tree=tree), SilentProgress())
+    with open_build(cache, plan, SilentProgress()) as out:
+        assert (out.parent / "a.c").read_text() == "edited\n"
 
 
 def test_the_first_compiler_error_is_shown(bench: Bench) -> None:

@@ -11,7 +11,10 @@ import pytest
 import lab
 
 ROOT = Path(lab.__file__).parent
-_RUNNING = {"bench", "run", "run_mode", "run_folder", "cli", "options", "pytest_plugin"}
+_RUNNING = {
+    *("bench", "run", "run_mode", "run_folder", "each", "options", "input_options"),
+    *("failures", "cli", "cli_kernel", "pytest_plugin"),
+}
 _JUDGING = {"dcbm", "experiments", "results", "report"}
 
 # What a part must not import, not even for its types.

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from replay import ZERO, Change, recorded_mode, replay
 
-from lab.config import LabFile
-from lab.errors import PremiseError
+from lab.config import ControlLayout, Kernel, LabFile
+from lab.errors import ConfigError, PremiseError
 from lab.experiments import move_pages
 from lab.experiments.base import Findings, Session
 from lab.results import DeviceCounters, Mode
@@ -98,3 +98,10 @@ def test_folios_of_another_size_are_no_run() -> None:
 
     with pytest.raises(PremiseError):
         judge(change=refused)
+
+
+def test_a_layout_without_counters_is_refused() -> None:
+    lab = LabFile(kernel=Kernel(layout=ControlLayout.V3))
+    with pytest.raises(ConfigError, match=r"kernel\.layout is v3"):
+        move_pages.plan(lab, move_pages.MovePagesParameters())
+    assert move_pages.plan(LabFile(), move_pages.MovePagesParameters())

@@ -24,13 +24,13 @@ SKIPS = {
 }
 
 
-def run(tmp_path: Path, test: str) -> tuple[int, str]:
+def run(tmp_path: Path, test: str, *words: str) -> tuple[int, str]:
     (tmp_path / "tests").mkdir()
     shutil.copy(ROOT / "tests" / "conftest.py", tmp_path / "tests")
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / "tests" / "test_it.py").write_text(f"import pytest\n{test}\n")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests"],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests", *words],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -59,3 +59,16 @@ def test_the_time_of_fixtures_is_not_the_tests(tmp_path: Path) -> None:
     slow = "@pytest.fixture\ndef f():\n    import time; time.sleep(1.5)\n"
     status, output = run(tmp_path, f"{slow}@pytest.mark.timeout(1)\ndef test_x(f): pass")
     assert status == 0, output
+
+
+@pytest.mark.parametrize("filter_words", [(), ("-m", "guest"), ("-m", "bases"), ("-k", "test_x")])
+def test_long_builds_run_only_where_they_are_asked_for(
+    tmp_path: Path, filter_words: tuple[str, ...]
+) -> None:
+    test = "@pytest.mark.guest\n@pytest.mark.bases\ndef test_x(): assert False"
+    status, output = run(tmp_path, test, *filter_words)
+    assert status == pytest.ExitCode.NO_TESTS_COLLECTED, output
+    assert "1 deselected" in output
+    shutil.rmtree(tmp_path / "tests")
+    status, output = run(tmp_path, test, "--bases", *filter_words)
+    assert status == pytest.ExitCode.TESTS_FAILED, output

@@ -147,3 +147,10 @@ def test_the_faults_are_those_of_the_device_models() -> None:
 def test_a_fault_that_the_device_would_refuse_is_wrong_usage(text: str, told: str) -> None:
     with pytest.raises(OptionError, match=told):
         parse_fault(text)
+
+
+@pytest.mark.parametrize("text", ["6.10", '"6.10"', "next"])
+def test_a_version_is_text_and_no_number(text: str) -> None:
+    machine, _ = split_settings([f"kernel.base={text}", "engine.count=3"])
+    assert machine == {"kernel.base": text.strip('"'), "engine.count": 3}
+    assert override(LabFile(), machine).kernel.base == text.strip('"')

@@ -1,109 +1,352 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Patch queues, and source trees that share their files by hard links."""
+"""A series as mails, as a folder of patches and as commits: what is read, and what is refused."""
 
 from __future__ import annotations
 
+import base64
+import gzip
+import quopri
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from lab.build.series import apply_patches, hash_series, read_series
-from lab.build.source_tree import identify_tree, link_tree
-from lab.errors import BuildError, ConfigError
-from lab.progress import SilentProgress
+from lab.build.mail import read_mails, read_tag
+from lab.build.series import Series, read_queue, read_series
+from lab.checkout import KERNEL_CONFIG
+from lab.errors import ConfigError
 
-PATCH = """\
-From: dcbm-lab maintainers <maintainers@dcbm-lab.invalid>
-Subject: [PATCH] mm: change a line
+OURS = KERNEL_CONFIG / "series" / "7.3"
 
----
---- a/mm/migrate.c
-+++ b/mm/migrate.c
-@@ -1,3 +1,3 @@
- one
--two
-+2
- three
---- /dev/null
-+++ b/mm/new.c
-@@ -0,0 +1 @@
-+new
-"""
+
+def diff(number: int, *, path: str = "mm/a.c") -> str:
+    """A one-hunk change of line `number` of a file of ten numbered lines."""
+    lines = "".join(
+        f"-line {at}\n+line {at} of {number}\n" if at == number else f" line {at}\n"
+        for at in range(1, 11)
+    )
+    return f"diff --git a/{path} b/{path}\n--- a/{path}\n+++ b/{path}\n@@ -1,10 +1,10 @@\n{lines}"
+
+
+def mail(subject: str, body: str, *headers: str, ident: str = "x") -> str:
+    more = "".join(f"{header}\n" for header in headers)
+    return (
+        "From mboxrd@z Thu Jan  1 00:00:00 2026\n"
+        f"From: A <a@b.invalid>\nSubject: {subject}\nMessage-ID: <{ident}>\n{more}\n{body}\n"
+    )
+
+
+def patch_mail(number: int, total: int = 3, *, prefix: str = "PATCH", body: str = "") -> str:
+    subject = f"[{prefix} {number}/{total}] mm: change line {number}"
+    text = body or f"Change it.\n\nSigned-off-by: A <a@b.invalid>\n---\n{diff(number)}-- \n2.39.5\n"
+    return mail(subject, text, ident=f"{prefix}-{number}")
+
+
+def cover(total: int = 3, prefix: str = "PATCH", more: str = "") -> str:
+    return mail(f"[{prefix} 0/{total}] mm: change lines", f"What and why.\n\n{more}")
+
+
+def reply(number: int, total: int = 3, prefix: str = "PATCH") -> str:
+    quoted = "".join(f"> {line}\n" for line in diff(number).splitlines())
+    body = f"On Monday A wrote:\n{quoted}\nLooks right.\n\nReviewed-by: B <b@c.invalid>\n"
+    return mail(f"Re: [{prefix} {number}/{total}] mm: change line {number}", body)
+
+
+def own_diff_reply() -> str:
+    """An answer that suggests another diff: no part of the series."""
+    return mail("Re: [PATCH 2/3] mm: change line 2", f"Why not\n\n{diff(7)}")
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> Path:
-    tree = tmp_path / "vanilla"
-    (tree / "mm").mkdir(parents=True)
-    (tree / "mm" / "migrate.c").write_text("one\ntwo\nthree\n")
-    (tree / "mm" / "other.c").write_text("other\n")
-    (tree / "out-plain").mkdir()
-    (tree / "out-plain" / "vmlinux").write_text("big")
-    return tree
+def mbox(tmp_path: Path) -> Callable[..., Path]:
+    def write(*mails: str | bytes, name: str = "t.mbox") -> Path:
+        path = tmp_path / name
+        path.write_bytes(
+            b"".join(item.encode() if isinstance(item, str) else item for item in mails)
+        )
+        return path
+
+    return write
 
 
-def queue(root: Path, *names: str, text: str = PATCH) -> list[Path]:
-    folder = root / "series"
-    folder.mkdir(exist_ok=True)
-    for name in names:
-        (folder / name).write_text(text)
-    (folder / "series").write_text("# order\n" + "".join(f"{name}\n" for name in names))
-    return read_series(folder)
+def subjects(series: Series) -> list[str]:
+    return [patch.subject for patch in series.patches]
 
 
-def test_a_linked_tree_is_patched_and_the_original_keeps_its_files(
-    source: Path, tmp_path: Path
+LINES = ["mm: change line 1", "mm: change line 2", "mm: change line 3"]
+
+
+def test_a_thread_gives_its_patches_in_their_order(mbox: Callable[..., Path]) -> None:
+    base = "base-commit: 0123456789abcdef0123456789abcdef01234567\n"
+    needs = f"prerequisite-patch-id: {'ab' * 20}\n"
+    path = mbox(
+        *(patch_mail(3), reply(1), cover(more=base + needs), patch_mail(1), own_diff_reply()),
+        *(patch_mail(2), reply(3)),
+    )
+    series = read_series(path)
+    assert subjects(series) == LINES
+    assert [patch.name for patch in series.patches][1] == "patch 2/3: mm: change line 2"
+    assert series.base_commit == "0123456789abcdef0123456789abcdef01234567"
+    assert series.prerequisites == ("ab" * 20,)
+    assert series.patches[0].paths == ("mm/a.c",)
+    assert series.patches[0].diff.decode() == diff(1)
+    assert series.notes == ()
+
+
+def test_every_form_of_one_series_is_the_same_series(
+    mbox: Callable[..., Path], tmp_path: Path
 ) -> None:
-    patched = tmp_path / "patched"
-    link_tree(source, patched, tmp_path / "log")
-    apply_patches(queue(tmp_path, "0001-x.patch"), patched, tmp_path / "log", SilentProgress())
-    assert (patched / "mm" / "migrate.c").read_text() == "one\n2\nthree\n"
-    assert (patched / "mm" / "new.c").read_text() == "new\n"
-    assert (source / "mm" / "migrate.c").read_text() == "one\ntwo\nthree\n"
-    assert not (source / "mm" / "new.c").exists()
-    same = [tree / "mm" / "other.c" for tree in (source, patched)]
-    assert same[0].stat().st_ino == same[1].stat().st_ino
-    assert not (patched / "out-plain").exists()
+    plain = read_series(mbox(cover(), *(patch_mail(number) for number in (1, 2, 3))))
+    zipped = tmp_path / "t.mbox.gz"
+    zipped.write_bytes(gzip.compress((tmp_path / "t.mbox").read_bytes()))
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "0000-cover-letter.patch").write_text(cover())
+    maildir = tmp_path / "maildir"
+    for name in ("cur", "new", "tmp"):
+        (maildir / name).mkdir(parents=True)
+    for number in (1, 2, 3):
+        (folder / f"000{number}-x.patch").write_text(patch_mail(number))
+        # In a maildir the order of names says nothing.
+        (maildir / "new" / f"{9 - number}.x").write_text(patch_mail(number).partition("\n")[2])
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for number in (1, 2, 3):
+        (bare / f"{number}.diff").write_text(diff(number))
+    for path in (zipped, folder, maildir, bare):
+        other = read_series(path)
+        assert other.hash == plain.hash, path
+        assert [patch.patch_id for patch in other.patches] == [
+            patch.patch_id for patch in plain.patches
+        ]
 
 
-def test_a_patch_that_doesnt_apply_is_named(source: Path, tmp_path: Path) -> None:
-    bad = PATCH.replace("-two", "-zwei")
-    patches = queue(tmp_path, "0007-bad.patch", text=bad)
-    with pytest.raises(BuildError, match=r"0007-bad\.patch") as caught:
-        apply_patches(patches, source, tmp_path / "log", SilentProgress())
-    assert "FAILED" in caught.value.seen
-    assert "refresh it" in str(caught.value.hint)
+def test_our_own_queue_is_the_same_as_mails_and_as_a_queue(mbox: Callable[..., Path]) -> None:
+    files = sorted(OURS.glob("*.patch"))
+    raw = b"".join(path.read_bytes() for path in reversed(files))
+    assert read_series(mbox(raw)).hash == read_queue(OURS).hash
+    assert len(read_queue(OURS).patches) == len(files)
 
 
-def test_fuzz_is_refused(source: Path, tmp_path: Path) -> None:
-    (source / "mm" / "migrate.c").write_text("ONE\ntwo\nthree\n")
-    with pytest.raises(BuildError):
-        apply_patches(queue(tmp_path, "x.patch"), source, tmp_path / "log", SilentProgress())
+@pytest.mark.parametrize("encoding", ["quoted-printable", "base64", "8bit", "latin-1", "utf-16"])
+def test_the_encoding_of_a_mail_does_not_matter(mbox: Callable[..., Path], encoding: str) -> None:
+    text = diff(1).replace(" line 10\n", " line 10 by J\u00f6rg = x\n")
+    body = f"By J\u00f6rg.\n---\n{text}"
+    charset = encoding if encoding in {"latin-1", "utf-16"} else "utf-8"
+    raw = body.encode(charset)
+    transfer = {"latin-1": "8bit", "utf-16": "base64"}.get(encoding, encoding)
+    if transfer == "quoted-printable":
+        raw = quopri.encodestring(raw)
+    elif transfer == "base64":
+        raw = base64.encodebytes(body.replace("\n", "\r\n").encode(charset))
+    head = (
+        "From x Thu Jan  1 00:00:00 2026\nFrom: A <a@b.invalid>\n"
+        "Subject: =?utf-8?q?=5BPATCH=5D_J=C3=B6rg?=\nMIME-Version: 1.0\n"
+        f"Content-Type: text/plain; charset={charset}\nContent-Transfer-Encoding: {transfer}\n\n"
+    )
+    (patch,) = read_series(mbox(head.encode() + raw)).patches
+    assert patch.subject == "J\u00f6rg"
+    assert patch.diff.decode() == text
+
+
+def test_bytes_that_are_no_utf8_reach_the_diff_as_they_are(mbox: Callable[..., Path]) -> None:
+    raw = diff(1).encode().replace(b" line 5\n", b" line \xe9\n")
+    (patch,) = read_series(mbox(raw, name="x.patch")).patches
+    assert b" line \xe9\n" in patch.diff
+
+
+def test_a_patch_that_is_attached_is_found(mbox: Callable[..., Path]) -> None:
+    body = (
+        "--b\nContent-Type: text/plain\n\nSee the attachment.\n"
+        "--b\nContent-Type: text/html\n\n<p>diff --git</p>\n"
+        f"--b\nContent-Type: text/x-patch; name=x.patch\n\n{diff(1)}\n--b--\n"
+    )
+    kind = "Content-Type: multipart/mixed; boundary=b"
+    series = read_series(mbox(mail("[PATCH] mm: attached", body, "MIME-Version: 1.0", kind)))
+    assert series.patches[0].diff.decode() == diff(1)
+
+
+def test_a_line_that_starts_with_from_divides_nothing(mbox: Callable[..., Path]) -> None:
+    body = f"From here on it is 12:30 in 2026:\nthe end.\n---\n{diff(1)}"
+    series = read_series(mbox(mail("[PATCH] mm: change line 1", body), name="x.mbox"))
+    assert subjects(series) == LINES[:1]
+
+
+def test_the_newest_version_is_taken_or_the_one_asked_for(mbox: Callable[..., Path]) -> None:
+    new = [mail(f"[PATCH v10 {at}/2] mm: new {at}", diff(at), ident=f"n{at}") for at in (1, 2)]
+    old = [patch_mail(number, prefix="PATCH v9") for number in (1, 2, 3)]
+    path = mbox(*new, *old, reply(1, prefix="PATCH v9"))
+    series = read_series(path)
+    assert subjects(series) == ["mm: new 1", "mm: new 2"]
+    assert "taking v10, leaving v9" in series.notes[0]
+    assert subjects(read_series(path, version=9)) == LINES
+    with pytest.raises(ConfigError, match="versions 9, 10"):
+        read_series(path, version=3)
+
+
+def test_a_patch_that_came_twice_counts_once(mbox: Callable[..., Path]) -> None:
+    path = mbox(*(patch_mail(number) for number in (1, 2, 2, 3, 1)))
+    assert subjects(read_series(path)) == LINES
+
+
+def test_a_patch_without_a_number_is_left_out_of_a_numbered_series(
+    mbox: Callable[..., Path],
+) -> None:
+    extra = mail("[PATCH] mm: a fix on top", diff(8))
+    series = read_series(mbox(*(patch_mail(number) for number in (1, 2, 3)), extra))
+    assert subjects(series) == LINES
+    assert "a fix on top" in series.notes[0]
+
+
+def test_patches_without_numbers_keep_their_order(mbox: Callable[..., Path]) -> None:
+    path = mbox(*(mail(f"[PATCH] mm: change line {at}", diff(at)) for at in (2, 1)))
+    assert subjects(read_series(path)) == ["mm: change line 2", "mm: change line 1"]
+
+
+def test_tags_are_read() -> None:
+    assert (read_tag("[RFC PATCH v3 02/06]").version, read_tag("[PATCH RFC V4]").version) == (3, 4)
+    assert (read_tag("[PATCH net-next 02/16]").number, read_tag("[PATCH 2/16]").total) == (2, 16)
+    assert read_tag("[PATCH 6.1.y 1/2]").version == 1
+
+
+BROKEN = {
+    "short": (
+        diff(2).replace(" line 9\n line 10\n", ""),
+        r"hunk 1 of mm/a\.c \(@@ -1,10 \+1,10 @@\)",
+    ),
+    "long": (diff(2) + "+one more\n", "more lines than its header counts"),
+    "unbalanced": (diff(2).replace("+1,10 @@", "+1,9 @@"), "10 old and 9 new lines"),
+    "wrapped": (diff(2).replace(" line 5\n", "line 5\n"), "'line 5'"),
+    "no counts": (diff(2).replace("@@ -1,10 +1,10 @@", "@@ here @@"), "without counts"),
+    "outside": (diff(2, path="../x"), "leads out of the tree"),
+    "binary": (
+        "diff --git a/logo.gif b/logo.gif\nindex 1..2 100644\nGIT binary patch\nliteral 1\nIc$}\n",
+        r"a binary change of logo\.gif",
+    ),
+    "binary named": (
+        "diff --git a/logo.gif b/logo.gif\nindex 1..2 100644\n"
+        "Binary files a/logo.gif and b/logo.gif differ\n",
+        r"a binary change of logo\.gif",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", list(BROKEN))
+def test_a_damaged_diff_is_refused_with_its_place(mbox: Callable[..., Path], kind: str) -> None:
+    text, message = BROKEN[kind]
+    path = mbox(patch_mail(1), patch_mail(2, body=text), patch_mail(3))
+    with pytest.raises(ConfigError, match=message) as caught:
+        read_series(path)
+    assert "patch 2/3: mm: change line 2" in caught.value.awaited
+    assert str(caught.value).count("awaited:") == 1
+
+
+def test_flowed_text_is_named_as_the_likely_cause(mbox: Callable[..., Path]) -> None:
+    kind = "Content-Type: text/plain; charset=utf-8; format=flowed"
+    body = diff(1).replace(" line 5\n", "line 5\n")
+    with pytest.raises(ConfigError, match="format=flowed"):
+        read_series(mbox(mail("[PATCH] x", body, kind)))
+
+
+REFUSED = {
+    "missing": ([patch_mail(1), patch_mail(3), cover()], "missing: 2/3"),
+    "no diff": (
+        [patch_mail(1), patch_mail(2, body="Oops."), patch_mail(3)],
+        "mail 2 of t.mbox has that number and no diff",
+    ),
+    "older is whole": (
+        [
+            *(patch_mail(number) for number in (1, 2, 3)),
+            patch_mail(2, prefix="PATCH v2"),
+        ],
+        "--series-version 1",
+    ),
+    "two series": (
+        [*(patch_mail(at) for at in (1, 2, 3)), patch_mail(1, 2)],
+        "2, of 2 and 3 patches",
+    ),
+    "two differ": (
+        [*(patch_mail(at) for at in (1, 2, 3)), patch_mail(2, body=diff(9))],
+        "two that differ: mail 2 of t.mbox and mail 4 of t.mbox",
+    ),
+    "empty": ([""], "it is empty"),
+    "blank": (["\n\n"], "it is empty"),
+    "replies": ([reply(1), own_diff_reply()], "2 mail(s), all of them replies"),
+    "cover alone": ([cover(), reply(1)], "none has a diff of its own"),
+    "prose": (["Dear all,\n\nthis is no patch.\n"], "none is a patch"),
+    "charset": (
+        [mail("[PATCH] x", diff(1), "Content-Type: text/plain; charset=klingon")],
+        "can't be read as that",
+    ),
+    "undecodable": (
+        [mail("[PATCH] x", diff(1) + "\u00e9", "Content-Type: text/plain; charset=iso-2022-jp")],
+        "can't be read as that",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", list(REFUSED))
+def test_what_is_no_whole_series_gives_one_clear_error(
+    mbox: Callable[..., Path], kind: str
+) -> None:
+    mails, message = REFUSED[kind]
+    with pytest.raises(ConfigError) as caught:
+        read_series(mbox(*mails))
+    assert message in str(caught.value)
+    assert caught.value.hint
+
+
+def test_paths_that_are_nothing_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="nothing at"):
+        read_series(tmp_path / "no.mbox")
+    with pytest.raises(ConfigError, match=r"no file \*\.patch"):
+        read_series(tmp_path)
+    with pytest.raises(ConfigError, match="nothing at"):
+        read_series(f"{tmp_path}/no:a..b")
+    (tmp_path / "cut.mbox.gz").write_bytes(gzip.compress(b"x" * 1000)[:-12])
+    with pytest.raises(ConfigError, match="readable series"):
+        read_series(tmp_path / "cut.mbox.gz")
+
+
+# -- queues ------------------------------------------------------------------------------------
+
+
+def queue(root: Path, *names: str) -> Path:
+    folder = root / "queue"
+    folder.mkdir(exist_ok=True)
+    for number, name in enumerate(names, 1):
+        (folder / name).write_text(diff(number))
+    (folder / "series").write_text("# order\n" + "".join(f"{name}\n" for name in names))
+    return folder
 
 
 def test_the_order_and_every_content_count(tmp_path: Path) -> None:
-    first = hash_series(queue(tmp_path / ".", "a.patch", "b.patch"))
-    (tmp_path / "series" / "b.patch").write_text("x")
-    second = hash_series(read_series(tmp_path / "series"))
-    (tmp_path / "series" / "series").write_text("b.patch\na.patch\n")
-    third = hash_series(read_series(tmp_path / "series"))
-    assert len({first, second, third}) == 3
+    folder = queue(tmp_path, "a.patch", "b.patch")
+    first = read_series(folder).hash
+    (folder / "b.patch").write_text(diff(5))
+    second = read_series(folder).hash
+    (folder / "series").write_text("b.patch\na.patch\n")
+    assert len({first, second, read_series(folder).hash}) == 3
+
+
+def test_a_message_does_not_count(tmp_path: Path) -> None:
+    folder = queue(tmp_path, "a.patch")
+    first = read_series(folder).hash
+    (folder / "a.patch").write_text(f"Subject: x\n\nReviewed-by: B\n---\n{diff(1)}")
+    assert read_series(folder).hash == first
 
 
 def test_a_queue_that_isnt_whole_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="patch queue"):
-        read_series(tmp_path / "no")
+        read_queue(tmp_path / "no")
     with pytest.raises(ConfigError, match="names no patch"):
-        queue(tmp_path)
-    (tmp_path / "series" / "series").write_text("gone.patch\n")
+        read_series(queue(tmp_path))
+    (tmp_path / "queue" / "series").write_text("gone.patch\n")
     with pytest.raises(ConfigError, match=r"missing: gone\.patch"):
-        read_series(tmp_path / "series")
+        read_series(tmp_path / "queue")
 
 
-def test_a_local_tree_has_another_identity_after_an_edit(source: Path) -> None:
-    before = identify_tree(source)
-    (source / ".git").mkdir()
-    (source / ".git" / "index").write_text("x")
-    assert identify_tree(source) == before
-    (source / "mm" / "migrate.c").write_text("one\ntwo\nfour!\n")
-    assert identify_tree(source) != before
+def test_mails_of_a_file_are_numbered_for_messages(mbox: Callable[..., Path]) -> None:
+    mails = read_mails(mbox(cover(), reply(1), patch_mail(1)))
+    assert [item.place for item in mails] == [f"mail {at} of t.mbox" for at in (1, 2, 3)]
+    assert [item.is_patch for item in mails] == [False, False, True]

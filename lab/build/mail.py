@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Mails of an mbox, a maildir or a file: subject, series tag and text, whatever their encoding."""
+
+from __future__ import annotations
+
+import gzip
+import mailbox
+import re
+import zlib
+from dataclasses import dataclass
+from email import message_from_bytes
+from email.errors import MessageError
+from email.header import decode_header, make_header
+from email.message import Message
+from pathlib import Path
+
+from lab.build.patch import has_diff
+from lab.errors import ConfigError
+
+_GZIP = b"\x1f\x8b"
+# A separator has a date and a header below it; a line of a message that starts with "From " hasn't.
+_SEPARATOR = re.compile(rb"^From [^\n]*\d\d:\d\d[^\n]*\d{4}[^\n]*\n(?=[!-9;-~]+:)", re.MULTILINE)
+_HEADER = re.compile(rb"^(?:From |[!-9;-~]+:)")
+_BRACKETS = re.compile(r"^\s*((?:\[[^\]]*\]\s*)+)")
+_NUMBERS = re.compile(r"(\d+)\s*/\s*(\d+)")
+_VERSION = re.compile(r"(?<![A-Za-z0-9])v(\d+)(?![A-Za-z0-9])", re.IGNORECASE)
+_REPLY = re.compile(
+    r"^\s*(?:\[[^\]]*\]\s*)?(?:re|aw|sv|antw|vs|fwd?)\s*(?:\[\d+\])?\s*:", re.IGNORECASE
+)
+_PATCH_TYPES = {"text/plain", "text/x-patch", "text/x-diff", "application/x-patch"}
+
+
+@dataclass(frozen=True)
+class Tag:
+    """What ``[PATCH v3 2/6]`` says; number and total are None without ``2/6``."""
+
+    version: int
+    number: int | None
+    total: int | None
+
+
+@dataclass(frozen=True)
+class Mail:
+    """A mail, or a bare patch file taken for one.
+
+    Attributes:
+        place: where it stands, for messages.
+        subject: the whole subject.
+        title: the subject without its brackets.
+        tag: what the brackets say.
+        is_reply: answers to patches quote them, and are none.
+        text: its text parts, decoded.
+        problem: why its text can't be used.
+        remark: what may have damaged a diff in it.
+    """
+
+    place: str
+    subject: str
+    title: str
+    tag: Tag
+    is_reply: bool
+    text: bytes
+    problem: str | None = None
+    remark: str | None = None
+
+    @property
+    def is_patch(self) -> bool:
+        """Whether it brings a diff of its own, or says that it does and can't be read."""
+        if self.is_reply or self.tag.number == 0:
+            return False
+        return has_diff(self.text) or (self.problem is not None and "PATCH" in self.subject)
+
+
+def read_mails(path: Path) -> list[Mail]:
+    """The mails in a file (mbox, gzipped or not; one mail; a bare diff) or a maildir.
+
+    Raises:
+        ConfigError: it can't be read.
+    """
+    try:
+        if path.is_dir():
+            box = mailbox.Maildir(path, create=False)
+            raws = [box.get_bytes(key) for key in sorted(box.keys())]
+        else:
+            raws = _split(_content(path))
+    except (OSError, EOFError, zlib.error, MessageError) as error:
+        raise ConfigError(
+            f"a readable series at {path}", str(error), hint="check the path and its permissions"
+        ) from error
+    several = len(raws) > 1
+    return [
+        _read_mail(raw, f"mail {number} of {path.name}" if several else path.name, path.stem)
+        for number, raw in enumerate(raws, 1)
+    ]
+
+
+def _content(path: Path) -> bytes:
+    raw = path.read_bytes()
+    return gzip.decompress(raw) if raw.startswith(_GZIP) else raw
+
+
+def _split(raw: bytes) -> list[bytes]:
+    starts = [found.start() for found in _SEPARATOR.finditer(raw)]
+    if not starts or raw[: starts[0]].strip():
+        starts.insert(0, 0)
+    ends = [*starts[1:], len(raw)]
+    pieces = [raw[start:end] for start, end in zip(starts, ends, strict=True)]
+    return [piece for piece in pieces if piece.strip()]
+
+
+def _read_mail(raw: bytes, place: str, stem: str) -> Mail:
+    if not _HEADER.match(raw.lstrip()):
+        return Mail(place, stem, stem, Tag(1, None, None), is_reply=False, text=_unix(raw))
+    raw = raw.lstrip()
+    message = message_from_bytes(raw.partition(b"\n")[2] if raw.startswith(b"From ") else raw)
+    subject = _header(message, "Subject") or stem
+    text, problem, remark = _text(message)
+    found = _BRACKETS.match(subject)
+    return Mail(
+        place=place,
+        subject=subject,
+        title=subject[found.end() :].strip() if found else subject,
+        tag=read_tag(found[1] if found else ""),
+        is_reply=_REPLY.match(subject) is not None,
+        text=text,
+        problem=problem,
+        remark=remark,
+    )
+
+
+def read_tag(brackets: str) -> Tag:
+    """Version and numbers out of ``[RFC PATCH v3 2/6]``."""
+    version = _VERSION.search(brackets)
+    numbers = _NUMBERS.search(brackets)
+    return Tag(
+        version=int(version[1]) if version else 1,
+        number=int(numbers[1]) if numbers else None,
+        total=int(numbers[2]) if numbers else None,
+    )
+
+
+def _header(message: Message, name: str) -> str:
+    raw = message.get(name)
+    if raw is None:
+        return ""
+    try:
+        text = str(make_header(decode_header(raw)))
+    except (LookupError, ValueError, MessageError):
+        text = str(raw)
+    return " ".join(text.split())
+
+
+def _text(message: Message) -> tuple[bytes, str | None, str | None]:
+    """All text of a mail, why it can't be used, and what may have damaged it."""
+    pieces: list[bytes] = []
+    problem = remark = None
+    for part in message.walk():
+        name = part.get_filename() or ""
+        if part.get_content_type() not in _PATCH_TYPES and not name.endswith((".patch", ".diff")):
+            continue
+        payload = part.get_payload(decode=True)
+        if not isinstance(payload, bytes):
+            continue
+        text, wrong = _to_utf8(payload, part.get_content_charset())
+        problem = problem or wrong
+        if part.get_param("format") == "flowed":
+            remark = "the mail is format=flowed, which breaks long lines and moves spaces"
+        pieces.append(_unix(text))
+    return b"\n".join(pieces), problem, remark
+
+
+def _to_utf8(payload: bytes, charset: str | None) -> tuple[bytes, str | None]:
+    """A part's text in UTF-8; what is said to be that, or nothing, stays as it is."""
+    if charset is None or charset in {"utf-8", "us-ascii", "unknown-8bit", "y"}:
+        return payload, None
+    try:
+        return payload.decode(charset).encode("utf-8"), None
+    except (LookupError, UnicodeError) as error:
+        return b"", f"its text is said to be {charset!r} and can't be read as that: {error}"
+
+
+def _unix(text: bytes) -> bytes:
+    """A text whose lines all end in CR LF, as some servers encode them, with LF alone."""
+    if text.count(b"\r\n") and text.count(b"\r\n") == text.count(b"\n"):
+        return text.replace(b"\r\n", b"\n")
+    return text

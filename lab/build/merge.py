@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Applies a series to a source tree, with three-way merges, in a scratch repository.
+
+A source tree has no history, so the repository gets only the files that the series names. A patch
+is applied as it is: lines may have moved, not changed. Where that fails it is merged three ways,
+if the blob is at hand that its ``index`` line says it was made from: from the base itself, from
+another base of the lab (with what the earlier patches of the series made of it), or from the
+repository that the series comes from.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lab.build.git import Repository
+from lab.build.patch import Patch
+from lab.build.series import Series
+from lab.errors import BuildError, HostError
+
+_FAILED = re.compile(r"^error: patch failed: (.+):(\d+)$", re.MULTILINE)
+_SEARCHED = re.compile(r"^error: while searching for:\n(.*?)\nerror: ", re.MULTILINE | re.DOTALL)
+_OTHER_ERROR = re.compile(r"^error: (.+)$", re.MULTILINE)
+_SHOWN_LINES = 6
+_LINK = "120000"
+_EXECUTABLE = "100755"
+
+
+@dataclass(frozen=True)
+class Change:
+    """What the series makes of a file: its mode and blob as git names them; None: it is gone."""
+
+    mode: str
+    blob: str
+
+
+@dataclass
+class Merge:
+    """What became of a series on a base.
+
+    Attributes:
+        changes: every file that differs from the base, by path; None where it is deleted.
+        merged: patches that needed a three-way merge.
+        known: patches that change nothing: the base has them already.
+    """
+
+    changes: dict[str, Change | None] = field(default_factory=dict)
+    merged: list[str] = field(default_factory=list)
+    known: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """Why a patch doesn't apply."""
+
+    patch: Patch
+    seen: str
+
+
+def apply_series(
+    series: Series, base: Path, tree: Path, *, label: str, others: Mapping[str, Path]
+) -> Merge:
+    """Apply a series to `tree`, a copy of `base`; changed files are replaced, never written into.
+
+    Args:
+        series: what to apply.
+        base: pristine source.
+        tree: where the result goes; links that its files have elsewhere stay as they are.
+        label: the base's name for messages.
+        others: pristine source of other bases, which may fit better.
+
+    Raises:
+        BuildError: a patch does not apply; names patch, file and hunk, and a base that fits.
+        HostError: git fails.
+    """
+    place = tree.with_name(f".merging-{tree.name}")
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    try:
+        scratch = _Scratch(place, series)
+        merge, refusal = scratch.apply_to(base)
+        if refusal is not None and others:
+            # Their blobs, and what the series makes of them, are what three-way merges need.
+            fitting = [name for name, other in others.items() if scratch.apply_to(other)[1] is None]
+            merge, refusal = scratch.apply_to(base)
+            if refusal is not None:
+                raise _as_error(series, refusal, label, list(others), fitting)
+        if refusal is not None:
+            raise _as_error(series, refusal, label, list(others), [])
+        scratch.write(merge, tree)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+    return merge
+
+
+class _Scratch:
+    """A repository with the files of a base that a series names."""
+
+    def __init__(self, place: Path, series: Series) -> None:
+        self.place = place
+        self.series = series
+        self.paths = sorted({path for patch in series.patches for path in patch.paths})
+        self.git = Repository(place, own=True)
+        made = self.git.ask("init", "--quiet", "--template=")
+        if not made.ok:
+            raise HostError(f"a scratch repository at {place}", made.said, hint="see to room there")
+        info = place / ".git" / "info"
+        info.mkdir(exist_ok=True)
+        (info / "attributes").write_text("* -text -filter -ident\n")
+        if series.objects is not None:
+            alternates = place / ".git" / "objects" / "info" / "alternates"
+            alternates.parent.mkdir(exist_ok=True)
+            alternates.write_text(f"{series.objects}\n")
+
+    def apply_to(self, base: Path) -> tuple[Merge, _Refusal | None]:
+        """Apply the series to a base's files; what it made so far stays known as blobs."""
+        start = self._seed(base)
+        merge = Merge()
+        for patch in self.series.patches:
+            before = self._tree()
+            plain = self.git.ask("apply", "--index", "--whitespace=nowarn", "-", stdin=patch.diff)
+            if not plain.ok:
+                three = self.git.ask(
+                    "apply", "--index", "--3way", "--whitespace=nowarn", "-", stdin=patch.diff
+                )
+                if not three.ok:
+                    refusal = _Refusal(patch, self._diagnose(patch, before, three.said))
+                    return merge, refusal
+                merge.merged.append(patch.name)
+            if self._tree() == before:
+                merge.known.append(patch.name)
+        merge.changes = self._changes(start)
+        return merge, None
+
+    def write(self, merge: Merge, tree: Path) -> None:
+        """Bring the changes into a tree."""
+        for path, change in merge.changes.items():
+            target = tree / path
+            target.unlink(missing_ok=True)
+            if change is None:
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            content = self.git.tell("cat-file", "blob", change.blob)
+            if change.mode == _LINK:
+                target.symlink_to(content.decode("utf-8", errors="surrogateescape"))
+                continue
+            target.write_bytes(content)
+            target.chmod(0o755 if change.mode == _EXECUTABLE else 0o644)
+
+    def _seed(self, base: Path) -> str:
+        """Make index and working files those of a base; returns their git tree."""
+        self.git.tell("read-tree", "--empty")
+        for item in self.place.iterdir():
+            if item.name != ".git":
+                shutil.rmtree(item) if item.is_dir() and not item.is_symlink() else item.unlink()
+        for path in self.paths:
+            source, target = base / path, self.place / path
+            if source.is_symlink() or source.is_file():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source, target, follow_symlinks=False)
+        self.git.tell("add", "--force", "--all", ".")
+        return self._tree()
+
+    def _tree(self) -> str:
+        return self.git.tell("write-tree").decode().strip()
+
+    def _diagnose(self, patch: Patch, before: str, said: str) -> str:
+        """Which hunk of which file doesn't fit; leaves everything as it was before the patch."""
+        conflicts = re.findall(r"^U (.+)$", said, re.MULTILINE)
+        self.git.tell("read-tree", "--reset", "-u", before)
+        if self.git.ask("apply", "--index", "--check", "--reverse", "-", stdin=patch.diff).ok:
+            return "everything that it changes is changed there already"
+        answer = self.git.ask("apply", "--index", "--check", "-v", "-", stdin=patch.diff)
+        found = _FAILED.search(answer.said)
+        if found is None:
+            problem = _OTHER_ERROR.search(answer.said) or _OTHER_ERROR.search(said)
+            return problem[1] if problem else (answer.said or said)[-500:]
+        path, line = found[1], int(found[2])
+        hunks = [hunk for change in patch.changes if path in change.paths for hunk in change.hunks]
+        which = next((hunk for hunk in hunks if hunk.old_start == line), None)
+        where = f"hunk {which.number} of {len(hunks)} ({which.header})" if which else f"line {line}"
+        seen = f"{path}: {where} doesn't fit"
+        if path in conflicts:
+            seen += ", and merging three ways leaves a conflict"
+        searched = _SEARCHED.search(answer.said)
+        if searched:
+            lines = searched[1].splitlines()[:_SHOWN_LINES]
+            seen += "; these lines aren't there:\n" + "\n".join(f"  {text}" for text in lines)
+        return seen
+
+    def _changes(self, start: str) -> dict[str, Change | None]:
+        raw = self.git.tell(
+            "diff-index", "--cached", "--raw", "-z", "--no-renames", "--full-index", start
+        )
+        fields = raw.decode("utf-8", errors="surrogateescape").split("\0")
+        changes: dict[str, Change | None] = {}
+        for facts, path in zip(fields[::2], fields[1::2], strict=False):
+            _old_mode, mode, _old, blob, status = facts.lstrip(":").split()
+            changes[path] = None if status == "D" else Change(mode, blob)
+        return changes
+
+
+def _as_error(
+    series: Series, refusal: _Refusal, label: str, tried: list[str], fitting: list[str]
+) -> BuildError:
+    patch = refusal.patch
+    seen = refusal.seen + (f"\n{patch.remark}" if patch.remark else "")
+    said = (
+        f"; the series says that it is for commit {series.base_commit}"
+        if series.base_commit
+        else ""
+    )
+    if series.prerequisites:
+        said += f" and needs {len(series.prerequisites)} patches before it, which aren't in it"
+    if fitting:
+        hint = f"it applies to base {' and '.join(fitting)}: --set kernel.base={fitting[0]}"
+    elif tried:
+        hint = f"the other bases at hand ({', '.join(tried)}) don't take it either"
+        hint += "; rebase the series, or give the tree that it is for (--tree)"
+    else:
+        hint = "rebase the series, or give the tree that it is for (--tree)"
+    return BuildError(f"{patch.name}: applied to {label}{said}", seen, hint=hint)

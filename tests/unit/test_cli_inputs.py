@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The command line and what a user brings: series, trees, kernels; exit statuses."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_cli import call
+from test_cli import own as own  # noqa: PLC0414 - a fixture
+from test_run import ScriptedBench
+
+from lab import each
+from lab.build.inputs import Inputs, read_inputs
+from lab.build.kernel_plan import KernelChoice, queue_of
+from lab.config import Kernel
+from lab.errors import BuildError, ConfigError
+from lab.progress import SilentProgress
+from lab.results import Outcome
+
+DIFF = """\
+--- a/b.c
++++ b/b.c
+@@ -1 +1 @@
+-b
++patched
+"""
+
+
+def kernel_tree(root: Path) -> Path:
+    tree = root / "linux"
+    tree.mkdir()
+    for name in ("Makefile", "Kbuild", "Kconfig", "MAINTAINERS"):
+        (tree / name).touch()
+    return tree
+
+
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [("PASS", 0), ("FAIL", 1), ("CRASH", 1), ("TIMEOUT", 1), ("LOST", 1), ("ERROR", 125)],
+)
+def test_bisect_statuses(own: Path, tmp_path: Path, end: str, status: int) -> None:
+    words = ("run", own, "--output", tmp_path / "out", "--set", f"end={end}", "--bisect")
+    assert call(*words).exit_code == status
+
+
+def test_what_no_commit_can_help_ends_a_bisection(own: Path, tmp_path: Path) -> None:
+    out = ("--output", tmp_path / "out", "--bisect")
+    assert call("run", own, *out, "--set", "end=INTERRUPT").exit_code == 130
+    wrong = call("run", own, *out, "--set", "colour=red")
+    assert wrong.exit_code == 128
+    assert "colour" in wrong.output
+
+
+def test_a_commit_that_does_not_build_is_skipped(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prepare(_modes: object, _progress: object) -> ScriptedBench:
+        raise BuildError("a built kernel", "mm/migrate.c:1:1: error: x")
+
+    monkeypatch.setattr(sys.modules["lab.bench"], "prepare", prepare)
+    assert call("run", own, "--output", tmp_path / "out", "--bisect").exit_code == 125
+
+
+def test_inputs_reach_the_builds(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Inputs] = []
+
+    def prepare(_modes: Sequence[Any], _progress: object, inputs: Inputs) -> ScriptedBench:
+        seen.append(inputs)
+        return ScriptedBench()
+
+    monkeypatch.setattr(sys.modules["lab.bench"], "prepare", prepare)
+    (tmp_path / "x.patch").write_text(DIFF)
+    tree = kernel_tree(tmp_path)
+    given = ("--series", tmp_path / "x.patch", "--tree", tree)
+    result = call("run", own, "--output", tmp_path / "out", *given)
+    assert result.exit_code == 0, result.output
+    assert seen == [read_inputs(series=str(tmp_path / "x.patch"), tree=tree)]
+
+
+def test_what_cannot_be_read_is_refused_before_anything_is_written(
+    own: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty.mbox").touch()
+    for words in (
+        ("--series", tmp_path / "empty.mbox"),
+        ("--series", tmp_path / "no.mbox"),
+        ("--tree", tmp_path / "no"),
+        ("--kernel", tmp_path / "empty.mbox"),
+        ("--modules", tmp_path),
+    ):
+        result = call("run", own, "--output", tmp_path / "out", *words)
+        assert result.exit_code != 0
+        assert result.output.count("awaited:") == 1, result.output
+        assert "next:" in result.output
+        assert not (tmp_path / "out").exists()
+
+
+def test_results_do_not_go_into_a_tree_that_is_only_read(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = kernel_tree(tmp_path)
+    before = sorted(tree.rglob("*"))
+    monkeypatch.chdir(tree)
+    for words in ((), ("--output", tree / "deep" / "out")):
+        result = call("run", own, "--tree", ".", *words)
+        assert result.exit_code != 0
+        assert "would count as source" in result.output
+    assert sorted(tree.rglob("*")) == before
+
+
+# -- which kernel a mode gets ------------------------------------------------------------------
+
+
+def test_a_series_replaces_ours_where_a_patched_kernel_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "x.patch").write_text(DIFF)
+    inputs = read_inputs(series=str(tmp_path / "x.patch"))
+    vanilla, patched = (inputs.choose(Kernel(), patched=wanted) for wanted in (False, True))
+    assert vanilla == KernelChoice(patched=False)
+    assert patched == KernelChoice(series=inputs.series)
+
+
+def test_a_tree_boots_everywhere_unless_a_series_goes_on_it(tmp_path: Path) -> None:
+    tree = kernel_tree(tmp_path)
+    (tmp_path / "x.patch").write_text(DIFF)
+    alone = read_inputs(tree=tree)
+    both = {alone.choose(Kernel(), patched=wanted) for wanted in (False, True)}
+    assert both == {KernelChoice(patched=False, tree=tree, carries=True)}
+    under = read_inputs(tree=tree, series=str(tmp_path / "x.patch"))
+    assert under.choose(Kernel(), patched=False) == KernelChoice(patched=False, tree=tree)
+    assert under.choose(Kernel(), patched=True) == KernelChoice(tree=tree, series=under.series)
+
+
+# -- patch by patch ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def builds(monkeypatch: pytest.MonkeyPatch) -> list[KernelChoice]:
+    done: list[KernelChoice] = []
+    monkeypatch.setattr(each, "build_kernel", lambda _cache, choice, _progress: done.append(choice))
+    return done
+
+
+def test_every_patch_is_built_on_those_before_it(builds: list[KernelChoice]) -> None:
+    steps = list(each.try_each(Inputs(), Kernel(), SilentProgress()))
+    ours = queue_of("7.3")
+    assert [step.outcome for step in steps] == [Outcome.PASS] * len(ours.patches)
+    assert [choice.series for choice in builds] == [
+        ours.first(count) for count in range(1, len(ours.patches) + 1)
+    ]
+
+
+def test_the_first_that_fails_ends_it(
+    builds: list[KernelChoice], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[int] = []
+
+    def experiment(inputs: Inputs, number: int) -> Outcome:
+        ran.append(number)
+        # Also a mode that asks for an unpatched kernel is to test the patch.
+        assert inputs.choose(Kernel(), patched=False) == builds[-1]
+        return Outcome.FAIL if number == 3 else Outcome.PASS
+
+    steps = list(each.try_each(Inputs(), Kernel(), SilentProgress(), experiment))
+    assert ran == [1, 2, 3]
+    assert steps[-1].line.startswith("FAIL     3/6  ")
+
+    def broken(_cache: object, choice: KernelChoice, _progress: object) -> None:
+        assert choice.series is not None
+        if len(choice.series.patches) == 2:
+            raise BuildError("a kernel", "x.c:1:1: error: y")
+
+    monkeypatch.setattr(each, "build_kernel", broken)
+    steps = list(each.try_each(Inputs(), Kernel(), SilentProgress()))
+    assert [step.outcome for step in steps] == [Outcome.PASS, Outcome.ERROR]
+    assert "x.c:1:1: error: y" in str(steps[-1].error)
+
+
+def test_a_base_without_a_series_has_no_patches(builds: list[KernelChoice]) -> None:
+    with pytest.raises(ConfigError, match=r"our series for base 1\.0"):
+        list(each.try_each(Inputs(), Kernel(base="1.0"), SilentProgress()))
