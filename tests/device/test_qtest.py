@@ -17,6 +17,7 @@ QTESTS = {
     "amd-ae4dma-error-test",
     "amd-ae4dma-fault-test",
     "amd-ae4dma-state-test",
+    "amd-ae4dma-stream-test",
     "amd-ae4dma-test",
     "amd-dma-copy-test",
     "amd-dma-timing-test",

@@ -26,6 +26,7 @@ static void amd_ae4dma_fault_cleared(void *opaque, uint32_t id)
     if (s->removed_by && (!id || s->removed_by == id)) {
         s->removed_by = 0;
         s->ops->set_present(s->opaque, true);
+        s->ops->power_on(s->opaque);
     }
 }
 

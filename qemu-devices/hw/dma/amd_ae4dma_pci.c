@@ -32,9 +32,15 @@ static void amd_ae4dma_pci_set_present(void *opaque, bool present)
     amd_dma_pci_set_present(opaque, present);
 }
 
+static void amd_ae4dma_pci_power_on(void *opaque)
+{
+    pci_device_reset(opaque);
+}
+
 static const AMDAE4DMACoreOps amd_ae4dma_pci_core_ops = {
     .notify = amd_ae4dma_pci_notify,
     .set_present = amd_ae4dma_pci_set_present,
+    .power_on = amd_ae4dma_pci_power_on,
 };
 
 static bool amd_ae4dma_pci_core_check(AMDDMAPCIState *d, Error **errp)

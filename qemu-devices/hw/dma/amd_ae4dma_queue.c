@@ -149,21 +149,17 @@ static void amd_ae4dma_remove(AMDAE4DMACore *s, uint32_t fault_id)
 static void amd_ae4dma_start(AMDAE4DMAQueue *q, AMDAE4DMASlot *slot,
                              const AMDDMACopy *copy)
 {
-    amd_dma_channel_start(&slot->channel, copy);
+    /* One held at a time, or nothing could pass them */
+    amd_dma_channel_start(&slot->channel, copy,
+                          !amd_ae4dma_held_slot(q, slot));
     if (slot->channel.effects.removed_by) {
         amd_ae4dma_remove(q->core, slot->channel.effects.removed_by);
         return;
     }
-    if (!amd_ae4dma_is_held(slot)) {
-        return;
+    if (amd_ae4dma_is_held(slot)) {
+        slot->later = slot->channel.effects.held_for;
+        amd_ae4dma_kick(q);
     }
-    if (amd_ae4dma_held_slot(q, slot)) {
-        /* One at a time, or nothing could pass them */
-        amd_dma_channel_release(&slot->channel, 0);
-        return;
-    }
-    slot->later = slot->channel.effects.held_for;
-    amd_ae4dma_kick(q);
 }
 
 void amd_ae4dma_kick(AMDAE4DMAQueue *q)
@@ -176,6 +172,10 @@ void amd_ae4dma_kick(AMDAE4DMAQueue *q)
     AMDDMACopy copy;
 
     if (!slot || q->fetch_index == q->write_index || !amd_ae4dma_may_run(q)) {
+        return;
+    }
+    /* What a load that failed has left behind is no place in the ring */
+    if (q->fetch_index >= q->max_index || q->write_index >= q->max_index) {
         return;
     }
 
@@ -230,12 +230,16 @@ static AMDAE4DMAError amd_ae4dma_error_of(const AMDAE4DMASlot *slot,
 /* A descriptor has ended; does one that is held get its turn? */
 static void amd_ae4dma_count_for_held(AMDAE4DMAQueue *q, AMDAE4DMASlot *slot)
 {
+    AMDAE4DMASlot *other = &q->slots[slot == &q->slots[0]];
     AMDAE4DMASlot *held = amd_ae4dma_held_slot(q, slot);
 
+    /* Passed even if its fault was cleared while this one was under way */
+    if (other->channel.busy && other->later) {
+        other->passed = true;
+    }
     if (!held) {
         return;
     }
-    held->passed = true;
     if (!--held->later) {
         trace_amd_ae4dma_release(q->core->faults.name, q->number, held->index);
         amd_dma_channel_release(&held->channel, 0);
@@ -261,8 +265,9 @@ static bool amd_ae4dma_write_back(AMDAE4DMACore *s, uint64_t address,
     if (generation != s->echoes.generation) {
         return false;
     }
-    if (result != MEMTX_OK) {
-        /* There is no other place to report to */
+    if (result != MEMTX_OK &&
+        FIELD_EX32(word, AE4_DESC_STATUS, STATUS) != AMD_AE4DMA_STATUS_FAILED) {
+        /* There is no other place to report to; a failure counts anyway */
         s->stats.errors++;
     }
     return true;
@@ -320,7 +325,8 @@ static void amd_ae4dma_retire(void *opaque, AMDDMAStatus status,
         s->stats.bytes += slot->channel.copy.size;
         q->descriptors++;
     }
-    if (!slot->passed) {
+    /* A load that failed can leave a descriptor without a ring */
+    if (!slot->passed && q->max_index) {
         q->read_index = (slot->index + 1) % q->max_index;
     }
     amd_ae4dma_count_for_held(q, slot);

@@ -38,6 +38,10 @@ static bool amd_ae4dma_queue_is_sane(const AMDAE4DMAQueue *q)
 
 static bool amd_ae4dma_core_is_sane(const AMDAE4DMACore *s)
 {
+    /* The next fault's number would be 0, which is none */
+    if (s->last_fault_id == UINT32_MAX) {
+        return false;
+    }
     if (s->queues_used > s->queues_number) {
         return false;
     }
@@ -61,13 +65,13 @@ static int amd_ae4dma_core_post_load(void *opaque, int version_id)
     if (!amd_ae4dma_core_is_sane(s)) {
         /* A machine may run on after a load that failed */
         amd_ae4dma_core_reset(s);
+        s->removed_by = 0;
+        s->ops->set_present(s->opaque, true);
         return -EINVAL;
     }
     /* Numbers that the stream refers to are not given out again */
     s->faults.last_id = MAX(s->faults.last_id, s->last_fault_id);
-    if (s->removed_by) {
-        s->ops->set_present(s->opaque, false);
-    }
+    s->ops->set_present(s->opaque, !s->removed_by);
     return 0;
 }
 

@@ -118,7 +118,8 @@ static void amd_dma_channel_begin(AMDDMAChannel *ch, int64_t done_ns)
     }
 }
 
-void amd_dma_channel_start(AMDDMAChannel *ch, const AMDDMACopy *copy)
+void amd_dma_channel_start(AMDDMAChannel *ch, const AMDDMACopy *copy,
+                           bool may_hold)
 {
     int64_t now_ns = qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
     int64_t done_ns = amd_dma_time_add(now_ns, ch->timing->latency_ns);
@@ -127,6 +128,10 @@ void amd_dma_channel_start(AMDDMAChannel *ch, const AMDDMACopy *copy)
     ch->copy = *copy;
     amd_dma_faults_match(ch->faults, ch->queue, copy->source,
                          copy->destination, copy->size, &ch->effects);
+    if (!may_hold && ch->effects.held_for) {
+        ch->effects.stalled_by = 0;
+        ch->effects.held_for = 0;
+    }
 
     done_ns = amd_dma_time_add(done_ns,
                                amd_dma_transfer_ns(copy->size,
@@ -205,8 +210,13 @@ static int amd_dma_channel_post_load(void *opaque, int version_id)
 {
     AMDDMAChannel *ch = opaque;
 
-    /* The stream is not to be trusted more than the guest */
-    if (ch->copied > amd_dma_copy_size(ch)) {
+    /*
+     * The stream is not to be trusted more than the guest, and a machine may
+     * run on after a load that failed.
+     */
+    if (ch->copied > amd_dma_copy_size(ch) ||
+        (timer_pending(ch->timer) && !ch->busy)) {
+        amd_dma_channel_abort(ch);
         return -EINVAL;
     }
     return 0;

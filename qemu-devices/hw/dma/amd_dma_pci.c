@@ -33,27 +33,27 @@ static void amd_dma_pci_count_message(AMDDMAPCIState *s)
 void amd_dma_pci_notify(AMDDMAPCIState *s, unsigned int vector)
 {
     PCIDevice *pdev = PCI_DEVICE(s);
-    bool masked;
 
+    /* There is no INTx pin */
     if (msix_enabled(pdev)) {
-        masked = msix_is_masked(pdev, vector);
-    } else if (msi_enabled(pdev)) {
-        vector = 0;
-        masked = msi_is_masked(pdev, vector);
-    } else {
-        /* There is no INTx pin */
-        return;
-    }
-    if (masked) {
-        s->messages_held |= BIT(vector);
-    } else {
-        amd_dma_pci_count_message(s);
-    }
-    if (msix_enabled(pdev)) {
+        if (msix_is_masked(pdev, vector)) {
+            s->messages_held |= BIT(vector);
+        } else {
+            amd_dma_pci_count_message(s);
+        }
         msix_notify(pdev, vector);
-    } else {
-        msi_notify(pdev, vector);
+    } else if (msi_enabled(pdev)) {
+        if (!msi_is_masked(pdev, 0)) {
+            amd_dma_pci_count_message(s);
+        }
+        msi_notify(pdev, 0);
     }
+}
+
+/* A message of MSI, which the PCI core sends when it is unmasked */
+static bool amd_dma_pci_msi_waits(PCIDevice *pdev)
+{
+    return pci_get_long(pdev->config + pdev->msi_cap + PCI_MSI_PENDING_64);
 }
 
 /* The PCI core sends a held message when its vector is unmasked; count it */
@@ -106,9 +106,6 @@ void amd_dma_pci_set_present(AMDDMAPCIState *s, bool present)
     if (s->msix) {
         memory_region_set_enabled(&s->no_msix, !present);
     }
-    if (present) {
-        pci_device_reset(PCI_DEVICE(s));
-    }
 }
 
 static uint32_t amd_dma_pci_config_read(PCIDevice *pdev, uint32_t address,
@@ -124,13 +121,14 @@ static void amd_dma_pci_config_write(PCIDevice *pdev, uint32_t address,
                                      uint32_t value, int len)
 {
     AMDDMAPCIState *s = AMD_DMA_PCI(pdev);
+    bool waited = amd_dma_pci_msi_waits(pdev);
 
     if (amd_dma_pci_is_removed(s)) {
         return;
     }
     pci_default_write_config(pdev, address, value, len);
-    if (!msix_enabled(pdev) && msi_enabled(pdev) && !msi_is_masked(pdev, 0)) {
-        amd_dma_pci_unmasked(s, 0);
+    if (waited && !amd_dma_pci_msi_waits(pdev)) {
+        amd_dma_pci_count_message(s);
     }
     pcie_cap_flr_write_config(pdev, address, value, len);
 }

@@ -32,6 +32,7 @@ static void amd_ptdma_fault_cleared(void *opaque, uint32_t id)
     if (s->removed_by && (!id || s->removed_by == id)) {
         s->removed_by = 0;
         s->ops->set_present(s->opaque, true);
+        s->ops->power_on(s->opaque);
     }
 }
 
@@ -277,11 +278,19 @@ static int amd_ptdma_core_post_load(void *opaque, int version_id)
 {
     AMDPTDMACore *s = opaque;
 
+    if (s->last_fault_id == UINT32_MAX) {
+        /*
+         * The next fault's number would be 0, which is none.  A machine may
+         * run on after a load that failed.
+         */
+        amd_ptdma_core_reset(s);
+        s->removed_by = 0;
+        s->ops->set_present(s->opaque, true);
+        return -EINVAL;
+    }
     /* Numbers that the stream refers to are not given out again */
     s->faults.last_id = MAX(s->faults.last_id, s->last_fault_id);
-    if (s->removed_by) {
-        s->ops->set_present(s->opaque, false);
-    }
+    s->ops->set_present(s->opaque, !s->removed_by);
     return 0;
 }
 

@@ -34,9 +34,15 @@ static void amd_ptdma_pci_set_present(void *opaque, bool present)
     amd_dma_pci_set_present(opaque, present);
 }
 
+static void amd_ptdma_pci_power_on(void *opaque)
+{
+    pci_device_reset(opaque);
+}
+
 static const AMDPTDMACoreOps amd_ptdma_pci_core_ops = {
     .notify = amd_ptdma_pci_notify,
     .set_present = amd_ptdma_pci_set_present,
+    .power_on = amd_ptdma_pci_power_on,
 };
 
 static bool amd_ptdma_pci_core_check(AMDDMAPCIState *d, Error **errp)

@@ -174,7 +174,7 @@ void amd_ptdma_kick(AMDPTDMACore *s)
         amd_dma_channel_fail(&s->channel);
         return;
     }
-    amd_dma_channel_start(&s->channel, &copy);
+    amd_dma_channel_start(&s->channel, &copy, false);
     if (s->channel.effects.removed_by) {
         amd_ptdma_remove(s, s->channel.effects.removed_by);
     }

@@ -259,6 +259,49 @@ static void test_out_of_order_cleared(void)
     stop(&d, b);
 }
 
+/* Cleared with a later one under way, which ends first */
+static void test_out_of_order_cleared_late(void)
+{
+    PTDMABuffers b[BUFFERS];
+    AE4Device d;
+
+    start(&d, b);
+    ptdma_inject(&d.pt, "'kind': 'out-of-order', 'later': 5");
+    ae4_submit_buffers(&d, 0, &b[0]);
+    ae4_submit_buffers(&d, 0, &b[1]);
+    ptdma_clear_faults(&d.pt);
+    ae4_step(&d, 1);
+    g_assert_cmpint(ae4_read(&d, 0, A_AE4_Q_READ_IDX), ==, 2);
+    ae4_step(&d, AE4_LONG_NS);
+    ptdma_buffers_check(&b[0], 256, -1);
+    ptdma_buffers_check(&b[1], 256, -1);
+    g_assert_cmpint(ae4_read(&d, 0, A_AE4_Q_READ_IDX), ==, 2);
+    stop(&d, b);
+}
+
+/* A second hit is not held, and takes the time that it takes */
+static void test_out_of_order_second(void)
+{
+    PTDMABuffers b[2];
+    AE4Device d;
+
+    ae4_start(&d, ",latency-ns=1000", PTDMA_POLLED, 1);
+    ptdma_inject(&d.pt, "'kind': 'out-of-order', 'later': 5, 'count': 2");
+    for (int i = 0; i < 2; i++) {
+        ptdma_buffers_init(&b[i], &d.pt, 256, 0, 0);
+        ae4_submit_buffers(&d, 0, &b[i]);
+    }
+    ae4_step(&d, 999);
+    ae4_check_pending(&d, 0, 1);
+    ae4_step(&d, 1);
+    ae4_check_desc(&d, 0, 1, AE4_COMPLETED, 0);
+    ae4_check_pending(&d, 0, 0);
+    for (int i = 0; i < 2; i++) {
+        ptdma_buffers_free(&b[i]);
+    }
+    ae4_stop(&d);
+}
+
 /* A bit for each of 64 descriptors that a fault of this seed hits */
 static uint64_t hits_of(AE4Device *d, PTDMABuffers *b, const char *seed)
 {
@@ -368,6 +411,10 @@ int main(int argc, char **argv)
     qtest_add_func("/amd-ae4dma-fault/out-of-order", test_out_of_order);
     qtest_add_func("/amd-ae4dma-fault/out-of-order/cleared",
                    test_out_of_order_cleared);
+    qtest_add_func("/amd-ae4dma-fault/out-of-order/cleared-late",
+                   test_out_of_order_cleared_late);
+    qtest_add_func("/amd-ae4dma-fault/out-of-order/second",
+                   test_out_of_order_second);
     qtest_add_func("/amd-ae4dma-fault/probability", test_probability);
     qtest_add_func("/amd-ae4dma-fault/probability/count",
                    test_probability_and_count);

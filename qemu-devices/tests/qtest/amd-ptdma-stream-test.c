@@ -6,72 +6,11 @@
 
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
-#include "qobject/qdict.h"
-#include "qobject/qlist.h"
+#include "hw/pci/pci_regs.h"
 #include "amd-ptdma.h"
 #include "lab-stream.h"
 
 #define ECHO_DELAY_NS   0x123456789abcLL
-#define JOB_WAIT_US     (60 * 1000 * 1000LL)
-
-/* Wait for the only job, and for its success */
-static void finish_job(QTestState *qts, const char *id)
-{
-    int64_t start_us = g_get_monotonic_time();
-
-    for (;;) {
-        QDict *response = ptdma_qmp(qts, "{'execute': 'query-jobs'}");
-        QList *jobs = qdict_get_qlist(response, "return");
-        QDict *job = qobject_to(QDict, qlist_peek(jobs));
-        bool concluded;
-
-        g_assert_nonnull(job);
-        concluded = g_str_equal(qdict_get_str(job, "status"), "concluded");
-        if (concluded) {
-            g_assert_cmpstr(qdict_get_try_str(job, "error"), ==, NULL);
-        }
-        qobject_unref(response);
-        if (concluded) {
-            break;
-        }
-        g_assert_cmpint(g_get_monotonic_time() - start_us, <, JOB_WAIT_US);
-        g_usleep(1000);
-    }
-    qobject_unref(ptdma_qmp(qts, "{'execute': 'job-dismiss', "
-                            "'arguments': {'id': %s}}", id));
-}
-
-/* A disk that snapshots of the machine go to */
-static void make_disk(QTestState *qts)
-{
-    qobject_unref(ptdma_qmp(qts, "{'execute': 'blockdev-create', "
-                            "'arguments': {'job-id': 'create', 'options': "
-                            "{'driver': 'qcow2', 'file': 'file', "
-                            "'size': 1048576}}}"));
-    finish_job(qts, "create");
-}
-
-static void open_disk(QTestState *qts, const char *path, bool make)
-{
-    qobject_unref(ptdma_qmp(qts, "{'execute': 'blockdev-add', 'arguments': "
-                            "{'driver': 'file', 'node-name': 'file', "
-                            "'filename': %s}}", path));
-    if (make) {
-        make_disk(qts);
-    }
-    qobject_unref(ptdma_qmp(qts, "{'execute': 'blockdev-add', 'arguments': "
-                            "{'driver': 'qcow2', 'node-name': 'disk', "
-                            "'file': 'file'}}"));
-}
-
-static void do_snapshot(QTestState *qts, const char *command)
-{
-    qobject_unref(ptdma_qmp(qts, "{'execute': %s, 'arguments': "
-                            "{'job-id': 'job', 'tag': 'tag', "
-                            "'vmstate': 'disk', 'devices': ['disk']}}",
-                            command));
-    finish_job(qts, "job");
-}
 
 /* A snapshot of a descriptor under way: it goes on to the same bytes, twice */
 static void test_snapshot(void)
@@ -85,14 +24,14 @@ static void test_snapshot(void)
     g_assert_cmpint(fd, >=, 0);
     close(fd);
     ptdma_start(&from, options, PTDMA_MSIX);
-    open_disk(from.qts, path, true);
+    lab_stream_open_disk(from.qts, path, true);
     ptdma_write(&from, A_Q_INT_ENABLE, PTDMA_EMPTY);
     ptdma_buffers_init(&b, &from, 3, 0, 0);
     ptdma_push_three(&from, &b, PTDMA_DW0);
     ptdma_run(&from);
     ptdma_step(from.qts, 1500);
     ptdma_buffers_check(&b, 1, -1);
-    do_snapshot(from.qts, "snapshot-save");
+    lab_stream_snapshot(from.qts, "snapshot-save");
     ptdma_wait(&from);
     ptdma_buffers_check(&b, 3, -1);
     g_assert_true(ptdma_message_seen(&from));
@@ -106,8 +45,8 @@ static void test_snapshot(void)
     to.qts = to.qs->qts;
     to.pdev->bus = to.qs->pcibus;
     b.d = &to;
-    open_disk(to.qts, path, false);
-    do_snapshot(to.qts, "snapshot-load");
+    lab_stream_open_disk(to.qts, path, false);
+    lab_stream_snapshot(to.qts, "snapshot-load");
     ptdma_buffers_check(&b, 1, -1);
     g_assert_cmpint(ptdma_counter(&to, "dma0", "descriptors"), ==, 1);
     g_assert_cmphex(ptdma_read(&to, A_Q_INTERRUPT_STATUS), ==,
@@ -126,6 +65,34 @@ static void test_snapshot(void)
     g_free(b.before);
     g_free(to.pdev);
     qtest_shutdown(to.qs);
+    unlink(path);
+}
+
+/* What a later fault took away is there again, MSI-X table and all */
+static void test_snapshot_before_removal(void)
+{
+    g_autofree char *path = NULL;
+    int fd = g_file_open_tmp("amd-ptdma-XXXXXX", &path, NULL);
+    PTDMADevice d;
+    QPCIBar table;
+    uint32_t before;
+
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    ptdma_start(&d, "", PTDMA_MSIX);
+    table = d.pdev->msix_table_bar;
+    lab_stream_open_disk(d.qts, path, true);
+    before = qpci_io_readl(d.pdev, table, PCI_MSIX_ENTRY_DATA);
+    g_assert_cmphex(before, !=, UINT32_MAX);
+    lab_stream_snapshot(d.qts, "snapshot-save");
+    ptdma_inject(&d, "'kind': 'all-ones'");
+    ptdma_submit(&d, d.ring, d.ring, 1);
+    g_assert_cmphex(qpci_io_readl(d.pdev, table, PCI_MSIX_ENTRY_DATA), ==,
+                    UINT32_MAX);
+    lab_stream_snapshot(d.qts, "snapshot-load");
+    g_assert_cmphex(qpci_io_readl(d.pdev, table, PCI_MSIX_ENTRY_DATA), ==,
+                    before);
+    ptdma_stop(&d);
     unlink(path);
 }
 
@@ -219,6 +186,11 @@ static void test_malformed(void)
     g_assert_false(load_changed(stream, marks.copied, 0, UINT32_MAX));
     g_assert_false(load_changed(stream, marks.echoes_number, 1, 1025));
     g_assert_false(load_changed(stream, marks.echoes_number, 1, UINT32_MAX));
+    /* the number of the last fault, of which there were two */
+    g_assert_true(load_changed(stream, marks.echoes_number - 12, 2,
+                               UINT32_MAX - 1));
+    g_assert_false(load_changed(stream, marks.echoes_number - 12, 2,
+                                UINT32_MAX));
 
     /* cut off in the middle of the copy, and of the second completion */
     g_byte_array_set_size(stream, marks.echoes_number + 8);
@@ -232,6 +204,8 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
 
     qtest_add_func("/amd-ptdma-stream/snapshot", test_snapshot);
+    qtest_add_func("/amd-ptdma-stream/snapshot/before-removal",
+                   test_snapshot_before_removal);
     qtest_add_func("/amd-ptdma-stream/malformed", test_malformed);
     return g_test_run();
 }

@@ -6,6 +6,7 @@
 
 #include "qemu/osdep.h"
 #include "qobject/qdict.h"
+#include "qobject/qlist.h"
 #include "lab-stream.h"
 
 #define LAB_STREAM_WAIT_US  (60 * 1000 * 1000LL)
@@ -87,4 +88,64 @@ size_t lab_stream_behind(const GByteArray *stream, const void *bytes,
     g_assert_nonnull(found);
     g_assert_null(memmem(found + 1, end - found - 1, bytes, size));
     return found - stream->data + size;
+}
+
+/* Wait for the only job, and for its success */
+static void lab_stream_finish_job(QTestState *qts, const char *id)
+{
+    int64_t start_us = g_get_monotonic_time();
+
+    for (;;) {
+        QDict *response = qtest_qmp(qts, "{'execute': 'query-jobs'}");
+        QList *jobs = qdict_get_qlist(response, "return");
+        QDict *job = qobject_to(QDict, qlist_peek(jobs));
+        bool concluded;
+
+        g_assert_nonnull(job);
+        concluded = g_str_equal(qdict_get_str(job, "status"), "concluded");
+        if (concluded) {
+            g_assert_cmpstr(qdict_get_try_str(job, "error"), ==, NULL);
+        }
+        qobject_unref(response);
+        if (concluded) {
+            break;
+        }
+        g_assert_cmpint(g_get_monotonic_time() - start_us, <,
+                        LAB_STREAM_WAIT_US);
+        g_usleep(1000);
+    }
+    qtest_qmp_assert_success(qts, "{'execute': 'job-dismiss', "
+                             "'arguments': {'id': %s}}", id);
+}
+
+/* A disk that snapshots of the machine go to */
+static void lab_stream_make_disk(QTestState *qts)
+{
+    qtest_qmp_assert_success(qts, "{'execute': 'blockdev-create', "
+                             "'arguments': {'job-id': 'create', 'options': "
+                             "{'driver': 'qcow2', 'file': 'file', "
+                             "'size': 1048576}}}");
+    lab_stream_finish_job(qts, "create");
+}
+
+void lab_stream_open_disk(QTestState *qts, const char *path, bool make)
+{
+    qtest_qmp_assert_success(qts, "{'execute': 'blockdev-add', 'arguments': "
+                             "{'driver': 'file', 'node-name': 'file', "
+                             "'filename': %s}}", path);
+    if (make) {
+        lab_stream_make_disk(qts);
+    }
+    qtest_qmp_assert_success(qts, "{'execute': 'blockdev-add', 'arguments': "
+                             "{'driver': 'qcow2', 'node-name': 'disk', "
+                             "'file': 'file'}}");
+}
+
+void lab_stream_snapshot(QTestState *qts, const char *command)
+{
+    qtest_qmp_assert_success(qts, "{'execute': %s, 'arguments': "
+                             "{'job-id': 'job', 'tag': 'tag', "
+                             "'vmstate': 'disk', 'devices': ['disk']}}",
+                             command);
+    lab_stream_finish_job(qts, "job");
 }

@@ -24,4 +24,10 @@ bool lab_stream_load(QTestState *qts, const GByteArray *stream);
 size_t lab_stream_behind(const GByteArray *stream, const void *bytes,
                          size_t size);
 
+/* A disk, new with @make, that snapshots of the machine go to */
+void lab_stream_open_disk(QTestState *qts, const char *path, bool make);
+
+/* "snapshot-save" or "snapshot-load", and wait for its success */
+void lab_stream_snapshot(QTestState *qts, const char *command);
+
 #endif /* TESTS_QTEST_LAB_STREAM_H */

@@ -22,12 +22,13 @@
 /**
  * AMDAE4DMACoreOps: what the function around the core does
  * @notify: send a queue's interrupt message
- * @set_present: a fault takes the function away, or gives it back as after
- *               power-on
+ * @set_present: a fault takes the function away, or gives it back
+ * @power_on: the function is as after power-on
  */
 typedef struct AMDAE4DMACoreOps {
     void (*notify)(void *opaque, unsigned int queue);
     void (*set_present)(void *opaque, bool present);
+    void (*power_on)(void *opaque);
 } AMDAE4DMACoreOps;
 
 typedef struct AMDAE4DMACore AMDAE4DMACore;
@@ -44,7 +45,7 @@ typedef struct AMDAE4DMASlot {
     uint8_t error;
     /* the read index is no longer this descriptor's business */
     bool passed;
-    /* a fault holds it until so many later ones have ended */
+    /* a fault holds it, or held it, until so many later ones have ended */
     uint32_t later;
 } AMDAE4DMASlot;
 

@@ -117,8 +117,11 @@ void amd_dma_channel_destroy(AMDDMAChannel *ch);
  * amd_dma_channel_start: start a copy
  * @ch: an idle channel
  * @copy: what to copy; the size is not 0
+ * @may_hold: let an out-of-order fault hold it; otherwise one that hits it
+ *            changes nothing
  */
-void amd_dma_channel_start(AMDDMAChannel *ch, const AMDDMACopy *copy);
+void amd_dma_channel_start(AMDDMAChannel *ch, const AMDDMACopy *copy,
+                           bool may_hold);
 
 /**
  * amd_dma_channel_fail: end a command that is no copy

@@ -20,7 +20,7 @@ struct AMDDMAPCIState {
     PCIDevice parent_obj;
 
     bool msix;
-    /* one bit for each message that waits for its vector to be unmasked */
+    /* one bit for each MSI-X message that waits to be unmasked */
     uint32_t messages_held;
     /* over the MSI-X BAR when a fault has taken the function away */
     MemoryRegion no_msix;
@@ -65,7 +65,6 @@ void amd_dma_pci_notify(AMDDMAPCIState *s, unsigned int vector);
 
 /**
  * amd_dma_pci_set_present: a fault takes the function away, or gives it back
- * as after power-on
  */
 void amd_dma_pci_set_present(AMDDMAPCIState *s, bool present);
 

@@ -18,12 +18,13 @@
 /**
  * AMDPTDMACoreOps: what the function around the core does
  * @notify: send the one interrupt message
- * @set_present: a fault takes the function away, or gives it back as after
- *               power-on
+ * @set_present: a fault takes the function away, or gives it back
+ * @power_on: the function is as after power-on
  */
 typedef struct AMDPTDMACoreOps {
     void (*notify)(void *opaque);
     void (*set_present)(void *opaque, bool present);
+    void (*power_on)(void *opaque);
 } AMDPTDMACoreOps;
 
 typedef struct AMDPTDMACore {

@@ -38,8 +38,14 @@ static void take_fault(DMAFuzz *f, AmdDmaFaultOptions *options)
     case AMD_DMA_FAULT_KIND_DUPLICATE_COMPLETION:
         options->u.duplicate_completion.delay_ns = dma_fuzz_take_size(f);
         break;
-    default:
+    case AMD_DMA_FAULT_KIND_OUT_OF_ORDER:
+        options->u.out_of_order.later = fuzz_take8(&f->in);
         break;
+    case AMD_DMA_FAULT_KIND_LOST_INTERRUPT:
+    case AMD_DMA_FAULT_KIND_ALL_ONES:
+        break;
+    default:
+        g_assert_not_reached();
     }
 }
 
@@ -53,12 +59,19 @@ void dma_fuzz_inject(DMAFuzz *f)
         .has_count = flags & 2,
         .has_address = flags & 4,
         .has_size = flags & 8,
+        .has_queue = flags & 16,
+        .has_probability_ppm = flags & 32,
+        .has_seed = flags & 64,
     };
 
     options.nth = options.has_nth ? fuzz_take8(&f->in) : 0;
     options.count = options.has_count ? fuzz_take8(&f->in) : 0;
     options.address = options.has_address ? dma_fuzz_take_address(f) : 0;
     options.size = options.has_size ? fuzz_take64(&f->in) : 0;
+    options.queue = options.has_queue ? fuzz_take8(&f->in) % 32 : 0;
+    options.probability_ppm =
+        options.has_probability_ppm ? fuzz_take32(&f->in) % (1 << 20) : 0;
+    options.seed = options.has_seed ? fuzz_take64(&f->in) : 0;
     take_fault(f, &options);
     qapi_free_AmdDmaFaultId(qmp_amd_dma_inject_fault(&options, NULL));
 }

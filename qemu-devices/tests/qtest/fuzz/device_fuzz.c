@@ -15,6 +15,7 @@
 #include "qom/object.h"
 #include "system/cpu-timers.h"
 #include "system/runstate.h"
+#include "../migration/savevm.h"
 #include "device_fuzz.h"
 
 uint8_t fuzz_take8(FuzzInput *in)
@@ -97,6 +98,8 @@ static GByteArray *fuzz_save(DeviceState *dev)
 
     ret = vmstate_save_state(file, qdev_get_vmsd(dev), dev, NULL);
     g_assert_cmpint(ret, ==, 0);
+    /* The end of the last section is found by what comes behind it */
+    qemu_put_byte(file, QEMU_VM_EOF);
     g_assert_cmpint(qemu_fflush(file), ==, 0);
     g_byte_array_append(stream, channel->data, channel->usage);
     /* Something always follows: who looks for a subsection would miss it */
