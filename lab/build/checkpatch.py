@@ -16,6 +16,7 @@ from lab.build.recipe import hash_recipe
 from lab.build.source_tree import identify, unpack
 from lab.cache import Cache, make_key
 from lab.checkout import KERNEL_CONFIG, QEMU_DEVICES
+from lab.config import Kernel, Qemu
 from lab.errors import BuildError
 from lab.program import Program, run_program
 from lab.progress import Progress
@@ -66,11 +67,11 @@ def qemu_style(cache: Cache, progress: Progress) -> Style:
     Raises:
         SourceError: QEMU's source can't be had.
     """
-    script = _script(cache, QEMU_DEVICES / "pins.toml", "qemu", progress)
+    script = _script(cache, QEMU_DEVICES / "pins.toml", f"qemu-{Qemu().base}", progress)
     return Style(script, ("--no-tree", "-q"))
 
 
-def kernel_style(cache: Cache, progress: Progress, base: str = "7.3") -> Style:
+def kernel_style(cache: Cache, progress: Progress, base: str = Kernel().base) -> Style:
     """The kernel's checker, strict; that a new file needs a MAINTAINERS entry is for its posting.
 
     Raises:

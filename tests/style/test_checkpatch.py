@@ -9,16 +9,21 @@ from pathlib import Path
 import pytest
 
 from lab.build.checkpatch import Style, kernel_style, qemu_style
-from lab.build.overlay import patch_files
+from lab.build.port import open_port
 from lab.cache import Cache
 from lab.checkout import IMAGES, KERNEL_CONFIG, QEMU_DEVICES
+from lab.config import Qemu
 from lab.errors import BuildError
 from lab.progress import open_progress
 
 pytestmark = pytest.mark.style
 
-MODELS = sorted(path for path in QEMU_DEVICES.rglob("*.[ch]"))
-QEMU_PATCHES = patch_files(QEMU_DEVICES)
+SOURCES = sorted(QEMU_DEVICES.rglob("*.[ch]"))
+# The script tells tests from models by where a path begins
+TESTS = [path.relative_to(QEMU_DEVICES) for path in SOURCES if "tests" in path.parts]
+MODELS = [path for path in SOURCES if path.relative_to(QEMU_DEVICES) not in TESTS]
+_PORT = open_port(QEMU_DEVICES, Qemu().base)
+QEMU_PATCHES = [*_PORT.patch_files, *_PORT.glue_files]
 KERNEL_PATCHES = sorted(KERNEL_CONFIG.rglob("*.patch"))
 MODULES = sorted((IMAGES / "modules").glob("*.[ch]"))
 
@@ -35,13 +40,19 @@ def kernel() -> Style:
 
 def test_nothing_got_lost() -> None:
     assert len(MODELS) >= 20
-    assert len(QEMU_PATCHES) >= 4
+    assert len(TESTS) >= 15
+    assert len(QEMU_PATCHES) >= 7
     assert len(KERNEL_PATCHES) >= 6
     assert MODULES
 
 
 def test_device_models(qemu: Style, tmp_path: Path) -> None:
     qemu.check(MODELS, tmp_path / "log", as_files=True)
+
+
+def test_device_tests(qemu: Style, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(QEMU_DEVICES)
+    qemu.check(TESTS, tmp_path / "log", as_files=True)
 
 
 @pytest.mark.parametrize("patch", QEMU_PATCHES, ids=lambda path: path.name)
