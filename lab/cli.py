@@ -40,6 +40,7 @@ from lab.input_options import (
 )
 from lab.options import (
     OptionError,
+    check_modes,
     choose_experiment,
     choose_lab_file,
     choose_parameters,
@@ -146,7 +147,9 @@ def run(
         if quick and not chosen.quick:
             raise OptionError(f"{chosen.name} has no --quick")
         values = choose_parameters(chosen, lab, parameters, quick=quick)
+        check_modes(chosen, lab, values, mode or ())
         from lab.bench import prepare  # noqa: PLC0415 - other verbs start without it
+        from lab.build.bases import check_bases  # noqa: PLC0415 - other verbs start without it
         from lab.build.inputs import read_inputs  # noqa: PLC0415 - other verbs start without it
 
         inputs = read_inputs(
@@ -158,6 +161,7 @@ def run(
             modules=modules,
             config=config,
         )
+        check_bases(lab)
         inputs.assert_outside(output or Path("runs"))
         started = datetime.now(UTC)
         options = RunOptions(jobs, tuple(mode or ()), faults, timeout, quick)

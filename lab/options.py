@@ -34,6 +34,19 @@ FAULT_ARGUMENTS = {
     "out-of-order": ("later",),
 }
 FAULT_OPTIONS = ("queue", "nth", "count", "probability-ppm", "seed", "address", "size")
+_U64 = (1 << 64) - 1
+# What each may be, from and to; the device model has the same limits.
+_LIMITS = {
+    "code": (1, 255),
+    "nth": (1, _U64),
+    "later": (1, (1 << 32) - 1),
+    "bandwidth": (1, _U64),
+    "size": (1, _U64),
+    "delay-ns": (0, (1 << 63) - 1),
+    "displacement": (-(1 << 63), (1 << 63) - 1),
+    "probability-ppm": (1, 1_000_000),
+    "queue": (0, 15),
+}
 _EXAMPLE = "dma0:flip-byte:nth=100,offset=5"
 _FAULT = re.compile(r"(?P<device>dma\d+):(?P<kind>[a-z][a-z0-9-]*)(?::(?P<arguments>.+))?")
 
@@ -166,8 +179,12 @@ def _check_fault(text: str, kind: str, arguments: dict[str, int | str | bool]) -
     needed = FAULT_ARGUMENTS[kind]
     missing = [key for key in needed if key not in arguments]
     unknown = [key for key in arguments if key not in (*needed, *FAULT_OPTIONS)]
-    if missing or unknown:
-        wrong = [*(f"{key} is missing" for key in missing), *(f"no key {key!r}" for key in unknown)]
+    wrong = [*(f"{key} is missing" for key in missing), *(f"no key {key!r}" for key in unknown)]
+    for key, value in arguments.items():
+        least, most = _LIMITS.get(key, (0, _U64))
+        if isinstance(value, str) or not least <= value <= most:
+            wrong.append(f"{key} is {value!r}, but has to be a number from {least} to {most}")
+    if wrong:
         keys = [*needed, *(f"[{key}]" for key in FAULT_OPTIONS)]
         raise OptionError(f"{text!r}: {', '.join(wrong)}; {kind} takes {', '.join(keys)}")
 
@@ -179,6 +196,25 @@ def _fault_value(text: str) -> int | str | bool:
         return int(text, 0)
     except ValueError:
         return text
+
+
+def check_modes(
+    chosen: Experiment[Any, Any], lab: LabFile, values: Any, wanted: Iterable[str]
+) -> None:
+    """Make sure that the experiment has the modes that ``--mode`` names.
+
+    Raises:
+        OptionError: it hasn't; names those that it has.
+    """
+    try:
+        names = [mode.name for mode in chosen.plan(lab, values)]
+    except ConfigError:
+        return  # the run says what is wrong with the plan
+    unknown = [name for name in wanted if name not in names]
+    if unknown:
+        raise OptionError(
+            f"--mode: {chosen.name} has no {', '.join(unknown)}; it has {', '.join(names)}"
+        )
 
 
 def choose_experiment(name: str) -> Experiment[Any, Any]:

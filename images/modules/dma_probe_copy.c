@@ -174,13 +174,16 @@ void probe_copy_show(struct seq_file *to, const struct probe_copy *copy)
 	int first_wrong, first_source;
 	unsigned int wrong, source_wrong, guard_wrong;
 	long first_guard;
+	bool told;
 
 	wrong = count_wrong(copy, destination_of(copy), &first_wrong);
 	source_wrong = count_wrong(copy, source_of(copy), &first_source);
 	guard_wrong = count_guard_wrong(copy, &first_guard);
+	/* Until all of it has been counted, the client has not been told. */
+	told = completion_done(&copy->heard);
 	seq_printf(to, "{\"copy_number\":%u,\"length\":%u,\"told\":\"%s\",\"times_told\":%d,",
-		   copy->number, copy->length, told_name(copy->told),
-		   atomic_read(&copy->times_told));
+		   copy->number, copy->length, told_name(told ? copy->told : NOTHING),
+		   told ? atomic_read(&copy->times_told) : 0);
 	seq_printf(to, "\"told_ns\":%llu,\"status\":\"%s\",\"wrong_when_told\":%u,",
 		   copy->told_ns, status_name(copy->status), copy->wrong_when_told);
 	seq_printf(to, "\"wrong\":%u,\"first_wrong\":%d,\"unwritten\":%u,", wrong, first_wrong,

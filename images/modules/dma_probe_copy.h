@@ -22,6 +22,7 @@ struct probe_copy {
 	unsigned int length;		/* 0: a descriptor without data */
 	u8 *memory;
 	dma_addr_t bus;
+	bool polled;			/* without a callback */
 	dma_cookie_t cookie;
 	ktime_t issued;			/* 0: not yet */
 	int status;			/* enum dma_status as last asked for */

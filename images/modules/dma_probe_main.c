@@ -68,6 +68,7 @@ static int prepare_one(unsigned int length, bool interrupt)
 	error = probe_copy_init(copy, probe.chan->device->dev, probe.count, length);
 	if (error)
 		return error;
+	copy->polled = !interrupt;
 	probe.count++;
 	if (length)
 		tx = dmaengine_prep_dma_memcpy(probe.chan, probe_copy_destination(copy),
@@ -113,8 +114,12 @@ static void wait_for_all(unsigned int timeout_ms)
 		left = wait_for_completion_timeout(&probe.copies[i].heard, left);
 }
 
-/* Asks for each copy that is not known to be done; whether any is under way. */
-static bool ask_for_all(void)
+/*
+ * Asks for each copy that is not known to be done; whether any is under way. A client
+ * that polls is told by the status, one with a callback only by that. Its bytes are
+ * counted at once, before another copy is asked for and more data arrive.
+ */
+static bool ask_for_all(bool polls)
 {
 	bool under_way = false;
 	struct probe_copy *copy;
@@ -126,25 +131,19 @@ static bool ask_for_all(void)
 			continue;
 		copy->status = dma_async_is_tx_complete(probe.chan, copy->cookie, NULL, NULL);
 		under_way |= copy->status == DMA_IN_PROGRESS;
+		if (polls && copy->polled && copy->status == DMA_COMPLETE)
+			probe_copy_note_told(copy, DMA_TRANS_NOERROR);
 	}
 	return under_way;
 }
 
-/* A client that polls is told by the status; one with a callback only by that. */
 static void poll_all(unsigned int timeout_ms)
 {
 	ktime_t end = ktime_add_ms(ktime_get(), timeout_ms);
-	struct probe_copy *copy;
 	bool under_way;
-	unsigned int i;
 
 	do {
-		under_way = ask_for_all();
-		for (i = 0; i < probe.count; i++) {
-			copy = &probe.copies[i];
-			if (copy->status == DMA_COMPLETE && copy->told == NOTHING)
-				probe_copy_note_told(copy, DMA_TRANS_NOERROR);
-		}
+		under_way = ask_for_all(true);
 		fsleep(POLL_GAP_US);
 	} while (under_way && ktime_before(ktime_get(), end));
 }
@@ -158,7 +157,7 @@ static int run_command(int count, char **words)
 		return 0;
 	}
 	if (count == 1 && !strcmp(words[0], "status")) {
-		ask_for_all();
+		ask_for_all(false);
 		return 0;
 	}
 	if (count == 1 && !strcmp(words[0], "interrupt"))

@@ -114,7 +114,12 @@ def list_bases() -> list[str]:
     return [name.removeprefix(_PIN) for name in pins if re.fullmatch(rf"{_PIN}\d+\.\d+", name)]
 
 
-def _sources_of_base(base: str) -> tuple[Source, ...]:
+def sources_of_base(base: str) -> tuple[Source, ...]:
+    """Where a base's source comes from.
+
+    Raises:
+        ConfigError: there is no such base.
+    """
     bases = list_bases()
     if base not in bases:
         raise ConfigError(
@@ -126,7 +131,7 @@ def _sources_of_base(base: str) -> tuple[Source, ...]:
 
 
 def _make_plan(cache: Cache, base: str, progress: Progress, flavour: Flavour = PLAIN) -> _Plan:
-    fetched = fetch(cache, _sources_of_base(base), progress)
+    fetched = fetch(cache, sources_of_base(base), progress)
     tree_key = make_key(
         source=identify(fetched),
         configure=" ".join(CONFIGURE),

@@ -24,6 +24,7 @@ class Seen:
         marks: the copies at its ``mark`` steps, by name.
         driver_lines: what the engines' driver has logged since the fault was armed.
         pools: names of the DMA pools that hang on the engine's device.
+        reports: what the kernel has reported about itself meanwhile, warnings included.
         crash: what the kernel died of; None while it lives.
     """
 
@@ -31,6 +32,7 @@ class Seen:
     marks: dict[str, list[Copy]] = field(default_factory=dict)
     driver_lines: list[str] = field(default_factory=list)
     pools: list[str] = field(default_factory=list)
+    reports: list[str] = field(default_factory=list)
     crash: str | None = None
 
 
@@ -81,8 +83,8 @@ def kernel_lives() -> Aspect:
     return Aspect(
         "kernel",
         "no crash, no report of the kernel about itself",
-        lambda seen: seen.crash is None,
-        lambda seen: seen.crash or "none",
+        lambda seen: seen.crash is None and not seen.reports,
+        lambda seen: seen.crash or "; ".join(seen.reports) or "none",
     )
 
 

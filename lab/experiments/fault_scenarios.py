@@ -18,6 +18,7 @@ from lab.experiments.fault_aspects import (
     MS_NS,
     Aspect,
     Scenario,
+    Seen,
     copy_aspect,
     error_name,
     logged_once,
@@ -32,15 +33,42 @@ _DELAY_NS = 50 * MS_NS
 _SLOW_BYTES_PER_S = 40 * LENGTH
 FLIPPED_OFFSET = 1000
 PARTIAL_BYTES = 1500
+# More than the ring's 32 descriptors, and more than its 31 usable ones started at once.
+_MANY = 40
+_RESUMED = 34
 
 QUEUED = right("queued copy", 2)
 LATER = right("later copy", 3)
-REFUSED = copy_aspect(
-    "faulted copy",
-    1,
-    "told an error: a failed read or write, or the status error",
-    lambda copy: copy.told_error and copy.wrong > 0,
-)
+
+
+def refused(name: str, number: int) -> Aspect:
+    """The client was told that the copy failed, and by nobody that it is done."""
+    return copy_aspect(
+        name,
+        number,
+        "told an error: a failed read or write, or the status error",
+        lambda copy: copy.told_error and not copy.told_success and copy.wrong > 0,
+    )
+
+
+REFUSED = refused("faulted copy", 1)
+
+
+def _all_right() -> Aspect:
+    def unwritten(seen: Seen) -> int:
+        return sum(copy.told_success and copy.unwritten > 0 for copy in seen.copies[1:])
+
+    def told(seen: Seen) -> int:
+        return sum(copy.told_success for copy in seen.copies[1:])
+
+    return Aspect(
+        "copies",
+        f"{_MANY} of {_MANY} told success, each after its data",
+        lambda seen: len(seen.copies) == _MANY + 1 and all(copy.right for copy in seen.copies),
+        lambda seen: (
+            f"{told(seen)} of {_MANY} told success, {unwritten(seen)} of these never written"
+        ),
+    )
 
 
 def _fault(kind: str, **arguments: int) -> Fault:
@@ -93,6 +121,17 @@ _ERRORS = (
         (_fault("error", code=20),),
         (f"prepare 2 {LENGTH} polled", "issue", "poll 100"),
         (REFUSED, QUEUED),
+        ("ptdma",),
+    ),
+    Scenario(
+        "error-twice",
+        "two descriptors fail before a client that polls asks for the first",
+        (_fault("error", code=20), _fault("error", code=39, nth=2)),
+        (
+            *(f"prepare 2 {LENGTH} polled", f"prepare 1 {LENGTH} interrupt", "issue"),
+            *("pass 100", "poll 100"),
+        ),
+        (REFUSED, refused("second faulted copy", 2), right("copy behind both", 3)),
         ("ptdma",),
     ),
 )
@@ -185,7 +224,16 @@ _INTERRUPTS = (
             *(f"prepare 2 {LENGTH} interrupt", "issue", "wait 100", "mark waited"),
             *("status", "wait 100", "status", *_LATER),
         ),
-        (right("faulted copy", 1), QUEUED, LATER),
+        (
+            copy_aspect(
+                "before it is asked for",
+                1,
+                "told nothing, every byte right",
+                lambda copy: copy.told == "nothing" and not copy.wrong,
+                mark="waited",
+            ),
+            *(right("faulted copy", 1), QUEUED, LATER),
+        ),
         ("ptdma",),
     ),
     Scenario(
@@ -235,8 +283,13 @@ _INTERRUPTS = (
                 number,
                 "told an error or nothing",
                 lambda copy: not copy.told_success and copy.unwritten == LENGTH,
+                mark,
             )
-            for name, number in (("faulted copy", 1), ("queued copy", 2))
+            for name, number, mark in (
+                ("before it is asked for", 1, "waited"),
+                ("faulted copy", 1, None),
+                ("queued copy", 2, None),
+            )
         ),
     ),
 )
@@ -314,6 +367,17 @@ _CLIENTS = (
             *("pass 100", *_LATER),
         ),
         (right("faulted copy", 1, _DELAY_NS), QUEUED, LATER),
+        ("ptdma",),
+    ),
+    Scenario(
+        "resume-fills-ring",
+        f"a channel with {_MANY} copies is resumed {_RESUMED} times while the first is under way",
+        (_fault("stall", delay_ns=_DELAY_NS),),
+        (
+            *(f"prepare {_MANY} {LENGTH} interrupt", "issue", *("resume",) * _RESUMED),
+            *("wait 1000", "status", "pass 100"),
+        ),
+        (_all_right(),),
         ("ptdma",),
     ),
     Scenario(

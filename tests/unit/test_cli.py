@@ -342,3 +342,20 @@ def test_a_reader_that_has_gone_is_no_failed_check(tmp_path: Path) -> None:
     assert ended_as.returncode == 3
     assert "Broken pipe" in ended_as.stderr
     assert "Exception ignored" not in ended_as.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (("--mode", "dmaa"), "busy-baseline"),
+        (("--set", "kernel.base=6.1"), "6.12"),
+        (("--set", "qemu.base=9.0"), "10.2"),
+    ],
+)
+def test_a_wrong_name_is_wrong_usage_and_leaves_nothing(
+    words: tuple[str, str], names: str, own: Path, tmp_path: Path
+) -> None:
+    result = call("run", "compaction", *words, "--output", tmp_path / "out")
+    assert result.exit_code == 2
+    assert names in result.stderr
+    assert not (tmp_path / "out").exists()

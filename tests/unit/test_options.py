@@ -154,3 +154,21 @@ def test_a_version_is_text_and_no_number(text: str) -> None:
     machine, _ = split_settings([f"kernel.base={text}", "engine.count=3"])
     assert machine == {"kernel.base": text.strip('"'), "engine.count": 3}
     assert override(LabFile(), machine).kernel.base == text.strip('"')
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ("error:code=0", "code is 0"),
+        ("error:code=256", "from 1 to 255"),
+        ("error:code=x", "code is 'x'"),
+        ("flip-byte:offset=1,nth=0", "nth is 0"),
+        ("flip-byte:offset=99999999999999999999", "offset is 99999999999999999999"),
+        ("stall:delay-ns=-1", "delay-ns is -1"),
+        ("out-of-order:later=0", "later is 0"),
+        ("flip-byte:offset=1,probability-ppm=1000001", "probability-ppm is 1000001"),
+    ],
+)
+def test_a_number_that_the_device_would_refuse(arguments: str, why: str) -> None:
+    with pytest.raises(OptionError, match=why):
+        parse_fault(f"dma0:{arguments}")
