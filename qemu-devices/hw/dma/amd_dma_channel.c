@@ -166,6 +166,8 @@ void amd_dma_channel_abort(AMDDMAChannel *ch)
     }
     ch->generation++;
     ch->busy = false;
+    /* Also what a load that failed has left */
+    ch->copied = 0;
     timer_del(ch->timer);
     amd_dma_fabric_release(&ch->turn);
 }

@@ -169,6 +169,13 @@ AmdDmaFaultId *qmp_amd_dma_inject_fault(AmdDmaFaultOptions *options,
         return NULL;
     }
 
+    if (set->last_id >= UINT32_MAX - 1) {
+        /* A stream with a larger one is refused: the next would be 0 */
+        error_setg(errp, "Device '%s' has no number left for a fault",
+                   options->device);
+        return NULL;
+    }
+
     fault = g_new0(AMDDMAFault, 1);
     fault->id = ++set->last_id;
     fault->options = QAPI_CLONE(AmdDmaFaultOptions, options);

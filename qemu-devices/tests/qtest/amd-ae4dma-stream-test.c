@@ -138,6 +138,27 @@ static void test_malformed(void)
     g_assert_false(load_changed(stream, marks.last_fault_id, 2, UINT32_MAX));
 }
 
+/* Whoever has given out the last number takes no more faults */
+static void test_last_fault(void)
+{
+    g_autoptr(GByteArray) stream = NULL;
+    QDict *response;
+    QOSState *qs;
+    Marks marks;
+
+    stream = make_stream(&marks);
+    change(stream, marks.last_fault_id, 2, UINT32_MAX - 1);
+    qs = ae4_machine(" -incoming defer");
+    g_assert_true(lab_stream_load(qs->qts, stream));
+    response = qtest_qmp(qs->qts,
+        "{'execute': 'amd-dma-inject-fault',"
+        " 'arguments': {'device': 'dma0', 'kind': 'all-ones'}}");
+    g_assert_nonnull(strstr(qdict_get_str(qdict_get_qdict(response, "error"),
+                                          "desc"), "no number left"));
+    qobject_unref(response);
+    qtest_shutdown(qs);
+}
+
 /* A timer that is to end a copy, and no copy */
 static void test_malformed_timer(void)
 {
@@ -199,6 +220,7 @@ int main(int argc, char **argv)
     qtest_add_func("/amd-ae4dma-stream/snapshot/before-removal",
                    test_snapshot_before_removal);
     qtest_add_func("/amd-ae4dma-stream/malformed", test_malformed);
+    qtest_add_func("/amd-ae4dma-stream/last-fault", test_last_fault);
     qtest_add_func("/amd-ae4dma-stream/malformed/timer",
                    test_malformed_timer);
     return g_test_run();

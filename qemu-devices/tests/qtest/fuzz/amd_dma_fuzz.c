@@ -18,6 +18,7 @@
 #include "qobject/qdict.h"
 #include "exec/address-spaces.h"
 #include "exec/memory.h"
+#include "hw/dma/amd_dma_fault.h"
 #include "hw/pci/pci_regs.h"
 #include "monitor/qdev.h"
 #include "amd_dma_fuzz.h"
@@ -346,7 +347,14 @@ static void plug_again(const DMAFuzzModel *model)
 static void begin_again(DMAFuzz *f)
 {
     for (unsigned int i = 0; i < DMA_FUZZ_FUNCTIONS; i++) {
-        qmp_amd_dma_clear_faults(functions[i].id, false, 0, NULL);
+        DeviceState *dev = fuzz_find_device(functions[i].id);
+
+        if (dev) {
+            qmp_amd_dma_clear_faults(functions[i].id, false, 0, &error_abort);
+            /* A changed stream may have used the numbers up */
+            AMD_DMA_FAULT_TARGET_GET_CLASS(dev)->get_faults(OBJECT(dev))
+                ->last_id = 0;
+        }
     }
     flush_events(f->qts);
     fuzz_begin_again();

@@ -82,8 +82,12 @@ void fuzz_step_next(int64_t limit_ns)
     }
 }
 
+/* A load has failed since the last reset of the machine */
+static bool damaged;
+
 void fuzz_begin_again(void)
 {
+    damaged = false;
     qemu_system_reset(SHUTDOWN_CAUSE_GUEST_RESET);
     cpus_set_virtual_clock(0);
 }
@@ -141,6 +145,8 @@ void fuzz_migrate(DeviceState *dev, FuzzInput *in)
     device_cold_reset(dev);
     if (replaced) {
         /* Refused or not: whatever it leaves behind has to be safe */
+        damaged |= fuzz_load(dev, stream) != 0;
+    } else if (damaged) {
         fuzz_load(dev, stream);
     } else {
         g_autoptr(GByteArray) again = NULL;
