@@ -99,7 +99,7 @@ def measure(cache: Cache, progress: Progress) -> list[FileCoverage]:
 
 
 def _run_qtests(qtests: dict[str, Path], binary: Path, cwd: Path, profiles: str, log: Path) -> None:
-    environment = sanitizer_environment(profiles)
+    environment = sanitizer_environment(profiles, whole_stacks=True)
 
     def run(name: str) -> tuple[str, tuple[str, ...]]:
         done = run_qtest(qtests[name], binary, cwd, environment)
