@@ -32,6 +32,9 @@ class Variant(StrEnum):
     PLAIN = "plain"
     DEBUG = "debug"
     KASAN = "kasan"
+    KCSAN = "kcsan"
+    UBSAN = "ubsan"
+    GCOV = "gcov"
 
 
 class ControlLayout(StrEnum):
