@@ -17,6 +17,8 @@ from lab.errors import ConfigError, PremiseError
 from lab.machine.jobs import GuestFileError, JobResult
 
 MAX_CHANNELS = 16
+# More than any kernel has: where asking bit by bit ends.
+_MAX_REASONS = 32
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class Dcbm:
         if not 1 <= channels <= MAX_CHANNELS:
             raise ConfigError(f"1 to {MAX_CHANNELS} channels", str(channels))
         if reasons is not None:
-            self._set_reasons(reasons if isinstance(reasons, str) else ",".join(reasons))
+            self.limit_to(reasons)
         self._set("nr_dma_chan", str(channels))
         self._set("offloading", "1")
 
@@ -163,6 +165,37 @@ class Dcbm:
     def reason_mask(self) -> str:
         """``reason_mask`` as the guest reads it."""
         return self._value("reason_mask")
+
+    def limit_to(self, reasons: str | Iterable[str]) -> None:
+        """Offload for `reasons` alone from now on, whether offloading or not; as in `enable`.
+
+        Raises:
+            ConfigError: this version has no mask of reasons.
+            PremiseError: the guest refused, or reads back something else.
+        """
+        self._set_reasons(reasons if isinstance(reasons, str) else ",".join(reasons))
+
+    def reason_names(self) -> tuple[str, ...]:
+        """The reasons that this kernel knows, in the order of their bits; ends with the mask `all`.
+
+        Raises:
+            ConfigError: this version has no mask of reasons.
+            PremiseError: the guest refused, or shows something else than one name for one bit.
+        """
+        path = self.layout.path("reason_mask")
+        names: list[str] = []
+        for bit in range(_MAX_REASONS):
+            try:
+                self._guest.write(path, str(1 << bit))
+            except GuestFileError as error:
+                if error.errno == errno.EINVAL and names:
+                    break
+                raise
+            names.append(self.reason_mask)
+        self._set_reasons("all")
+        if len(set(names)) != len(names) or any("," in name for name in names):
+            raise PremiseError(f"a name of its own for each bit of {path}", ", ".join(names))
+        return tuple(names)
 
     def _set_reasons(self, text: str) -> None:
         path = self.layout.path("reason_mask")

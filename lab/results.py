@@ -126,6 +126,36 @@ class MovePoint(_Model):
     integrity: Integrity
 
 
+class CellVerdict(StrEnum):
+    """What became of one cell of the matrix; the last two are no verdict on the kernel."""
+
+    PASS = "PASS"  # noqa: S105 - a verdict, not a password
+    FAIL = "FAIL"
+    KNOWN_BUG = "known bug"
+    ERROR = "ERROR"
+    NOT_APPLICABLE = "n/a"
+    NOT_RUN = "not run"
+
+
+class Cell(_Model):
+    """One kind of folio, migrated by one trigger in one mode of the matrix.
+
+    `trigger` is how the kernel was made to migrate, `reason` its name for that in
+    ``enum migrate_reason``. `why` says what is known of a known bug, why a cell is not applicable,
+    wasn't run or had no premise, and which check of a FAIL did not hold.
+    """
+
+    trigger: str
+    reason: str
+    kind: str
+    verdict: CellVerdict
+    why: str | None = None
+    pages: int | None = None
+    pages_moved: int | None = None
+    dma_copies: int | None = None
+    descriptors: int | None = None
+
+
 class PatchIdentity(_Model):
     """A patch of a series: its subject and its ``git patch-id --stable``."""
 
@@ -187,6 +217,7 @@ class Mode(_Model):
     device: DeviceCounters | None = None
     integrity: Integrity | None = None
     moves: list[MovePoint] = Field(default_factory=list)
+    cells: list[Cell] = Field(default_factory=list)
     checks: list[Check] = Field(default_factory=list)
     error: str | None = None
     excerpt: str | None = None

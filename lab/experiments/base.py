@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from lab.config import LabFile
 from lab.errors import ConfigError
 from lab.results import (
+    Cell,
     Check,
     CpuShare,
     DeviceCounters,
@@ -88,6 +89,7 @@ class Findings:
     device: DeviceCounters | None = None
     integrity: Integrity | None = None
     moves: list[MovePoint] = field(default_factory=list)
+    cells: list[Cell] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
     kernel_reports: list[KernelReport] = field(default_factory=list)
@@ -126,6 +128,7 @@ class Findings:
             device=self.device,
             integrity=self.integrity,
             moves=self.moves,
+            cells=self.cells,
             checks=self.checks,
             error=error,
             excerpt=excerpt,

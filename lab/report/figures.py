@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field, replace
 
 from lab.config import Clock
-from lab.results import KernelReport, Mode, MovePoint, Outcome, Record
+from lab.results import CellVerdict, KernelReport, Mode, MovePoint, Outcome, Record
 
 NOTHING = "-"
 # A guest's console must not steer the terminal it is shown on.
@@ -75,6 +75,8 @@ def tables(record: Record) -> list[Table]:
 
 
 def _tables(record: Record) -> list[Table]:
+    if any(mode.cells for mode in record.modes):
+        return [*_cells(record), _bare(record)]
     if any(mode.moves for mode in record.modes):
         return [_throughput(record), _sweep_proof(record), _verdicts(record)]
     if all(mode.wall_ms is None and mode.pages_migrated is None for mode in record.modes):
@@ -219,6 +221,55 @@ def _compaction_row(mode: Mode) -> tuple[str, ...]:
         _number(device.descriptors if device else None),
         _number(device.bytes if device else None),
         mode.outcome.value,
+    )
+
+
+def _cells(record: Record) -> list[Table]:
+    """A table for each mode: triggers down, kinds across; then why where it isn't PASS."""
+    found = []
+    for mode in record.modes:
+        cells = {(cell.trigger, cell.kind): cell for cell in mode.cells}
+        triggers = dict.fromkeys(cell.trigger for cell in mode.cells)
+        kinds = dict.fromkeys(cell.kind for cell in mode.cells)
+        rows = [
+            (
+                trigger,
+                *(
+                    cells[trigger, kind].verdict.value if (trigger, kind) in cells else NOTHING
+                    for kind in kinds
+                ),
+            )
+            for trigger in triggers
+        ]
+        if rows:
+            found.append(
+                Table(
+                    f"{record.experiment}: {mode.name}",
+                    ("Trigger", *kinds),
+                    tuple(rows),
+                    (None,) * len(rows),
+                )
+            )
+    return [*found, _holes(record)]
+
+
+def _holes(record: Record) -> Table:
+    """The reason of every cell that is not PASS, once for all modes that share it."""
+    modes: dict[tuple[str, str, str, str], list[str]] = {}
+    for mode in record.modes:
+        for cell in mode.cells:
+            if cell.verdict is not CellVerdict.PASS:
+                key = (cell.trigger, cell.kind, cell.verdict.value, cell.why or "")
+                modes.setdefault(key, []).append(mode.name)
+    rows = tuple(
+        (trigger, kind, verdict, ", ".join(names), why.splitlines()[0] if why else NOTHING)
+        for (trigger, kind, verdict, why), names in modes.items()
+    )
+    return Table(
+        "Cells that are not PASS",
+        ("Trigger", "Kind", "Verdict", "Modes", "Why"),
+        rows,
+        (None,) * len(rows),
     )
 
 

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Makes one region of one kind of folio, has the kernel migrate it for one reason
+ * between two signals, and tells what moved and whether every byte is right.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cell.h"
+#include "kernel_state.h"
+#include "options.h"
+#include "region.h"
+
+static const char usage[] =
+	"usage: migrate TRIGGER KIND --from A --to B --cpu C [--mib M]\n"
+	"\n"
+	"Makes M MiB (default 4) of folios of a KIND on node A, says \"ready\", and at\n"
+	"SIGUSR1 has them migrated, by the way that TRIGGER names, to node B where the\n"
+	"way has a destination. A \"cell\" event tells what moved, and what is wrong.\n"
+	"migrate --list names all triggers and kinds.\n";
+
+static const struct folio_kind *const kinds[] = {
+	anon_kinds,
+};
+
+static const struct trigger *const triggers[] = {
+	syscall_triggers,
+};
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+static const struct folio_kind *find_kind(const char *name)
+{
+	const struct folio_kind *kind;
+	size_t i;
+
+	for (i = 0; i < COUNT(kinds); i++)
+		for (kind = kinds[i]; kind->name; kind++)
+			if (!strcmp(kind->name, name))
+				return kind;
+	fail(EXIT_USAGE, EINVAL, "there is no such kind of folio");
+}
+
+static const struct trigger *find_trigger(const char *name)
+{
+	const struct trigger *trigger;
+	size_t i;
+
+	for (i = 0; i < COUNT(triggers); i++)
+		for (trigger = triggers[i]; trigger->name; trigger++)
+			if (!strcmp(trigger->name, name))
+				return trigger;
+	fail(EXIT_USAGE, EINVAL, "there is no such trigger");
+}
+
+static void list(void)
+{
+	const struct folio_kind *kind;
+	const struct trigger *trigger;
+	size_t i;
+
+	for (i = 0; i < COUNT(triggers); i++)
+		for (trigger = triggers[i]; trigger->name; trigger++) {
+			report("{\"event\":\"trigger\",\"name\":\"%s\",\"purpose\":\"%s\"}",
+			       trigger->name, trigger->purpose);
+			report_end();
+		}
+	for (i = 0; i < COUNT(kinds); i++)
+		for (kind = kinds[i]; kind->name; kind++) {
+			report("{\"event\":\"kind\",\"name\":\"%s\",\"purpose\":\"%s\"}",
+			       kind->name, kind->purpose);
+			report_end();
+		}
+}
+
+static uint64_t *frames_of(const struct cell *cell)
+{
+	uint64_t *frames = calloc(cell->pages, sizeof(*frames));
+
+	if (!frames)
+		fail(EXIT_FAILED, ENOMEM, "no memory for frame numbers");
+	region_frames(cell->start, cell->pages, frames);
+	return frames;
+}
+
+static void report_ready(const struct cell *cell)
+{
+	report("{\"event\":\"ready\",\"pages\":%zu,\"folios\":%zu,\"folio_kib\":%lu}",
+	       cell->pages, cell->pages / cell->folio_pages,
+	       (unsigned long)(cell->folio_pages * PAGE_BYTES / 1024));
+	report_end();
+}
+
+static void await_start(void)
+{
+	sigset_t signals;
+	int number;
+
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGUSR1);
+	do
+		number = sigwaitinfo(&signals, NULL);
+	while (number < 0 && errno == EINTR);
+	if (number < 0)
+		fail(EXIT_FAILED, errno, "waiting for a signal failed");
+}
+
+/* Where the pages are now, by node. */
+static void report_nodes(const struct cell *cell)
+{
+	int *nodes = calloc(cell->pages, sizeof(*nodes));
+	size_t on_from = 0, on_to = 0, elsewhere = 0, absent = 0, i;
+
+	if (!nodes)
+		fail(EXIT_FAILED, ENOMEM, "no memory for nodes");
+	cell_nodes(cell, nodes);
+	for (i = 0; i < cell->pages; i++) {
+		if (nodes[i] < 0)
+			absent++;
+		else if (nodes[i] == (int)cell->to)
+			on_to++;
+		else if (nodes[i] == (int)cell->from)
+			on_from++;
+		else
+			elsewhere++;
+	}
+	free(nodes);
+	report("\"on_from\":%zu,\"on_to\":%zu,\"elsewhere\":%zu,\"absent\":%zu,", on_from,
+	       on_to, elsewhere, absent);
+}
+
+static void report_moved(const struct cell *cell)
+{
+	size_t pages = 0, folios = 0, folio, i;
+
+	for (folio = 0; folio < cell->pages / cell->folio_pages; folio++) {
+		size_t moved = 0;
+
+		for (i = 0; i < cell->folio_pages; i++) {
+			size_t page = folio * cell->folio_pages + i;
+
+			moved += cell->frames_after[page] &&
+				 cell->frames_after[page] != cell->frames_before[page];
+		}
+		pages += moved;
+		folios += moved == cell->folio_pages;
+	}
+	report("\"pages_moved\":%zu,\"folios_moved\":%zu,", pages, folios);
+}
+
+static void run(struct cell *cell, const struct trigger *trigger, const struct folio_kind *kind)
+{
+	static struct vmstat before, after;
+	struct verification verification = { 0 };
+	uint64_t start_ns, wall_ns;
+	size_t i;
+	int error;
+
+	if (trigger->prepare)
+		trigger->prepare(cell);
+	kind->make(cell);
+	kind->prove(cell);
+	cell_assert_node(cell, cell->from);
+	cell->frames_before = frames_of(cell);
+	report_ready(cell);
+	await_start();
+	vmstat_read(&before);
+	start_ns = monotonic_ns();
+	error = trigger->pull(cell);
+	wall_ns = monotonic_ns() - start_ns;
+	vmstat_read(&after);
+	cell->frames_after = frames_of(cell);
+	report("{\"event\":\"cell\",\"pages\":%zu,\"folios\":%zu,\"pull_errno\":%d,"
+	       "\"wall_ns\":%" PRIu64 ",", cell->pages, cell->pages / cell->folio_pages, error,
+	       wall_ns);
+	report_nodes(cell);
+	report_moved(cell);
+	for (i = 0; i < cell->pages; i++)
+		verify_page(&verification, cell->start + i * PAGE_BYTES, i, cell->generation);
+	if (kind->verify)
+		kind->verify(cell, &verification);
+	report_verification(&verification);
+	report(",\"lost\":\"%s\",", cell->lost);
+	report_vmstat(&before, &after);
+	report("}");
+	report_end();
+	if (kind->release)
+		kind->release(cell);
+	if (trigger->restore)
+		trigger->restore(cell);
+}
+
+int main(int argc, char **argv)
+{
+	struct cell cell = { .mib = 4, .lost = "" };
+	const struct option_number numbers[] = {
+		{ "from", &cell.from, 0, 63, false },
+		{ "to", &cell.to, 0, 63, false },
+		{ "cpu", &cell.cpu, 0, 1023, false },
+		{ "mib", &cell.mib, 2, 1 << 12, true },
+		{ NULL, NULL, 0, 0, false },
+	};
+	const struct option_flag flags[] = { { NULL, NULL } };
+	const struct trigger *trigger;
+	const struct folio_kind *kind;
+	sigset_t signals;
+
+	if (argc == 2 && !strcmp(argv[1], "--list")) {
+		list();
+		return 0;
+	}
+	if (argc < 3)
+		options_read(argc, argv, usage, numbers, flags);
+	trigger = find_trigger(argv[1]);
+	kind = find_kind(argv[2]);
+	options_read(argc - 2, argv + 2, usage, numbers, flags);
+	if (cell.mib % 2)
+		fail(EXIT_USAGE, EINVAL, "--mib is no multiple of 2");
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGUSR1);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
+	pin_to_cpu(cell.cpu);
+	run(&cell, trigger, kind);
+	return 0;
+}

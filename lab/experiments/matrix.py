@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Experiment ``matrix``: each kind of folio, migrated by each trigger, offloaded or not.
+
+Five modes, each a fresh boot that goes through all cells: the vanilla kernel; the patched one with
+offloading off, on for every reason, on for the cell's reason alone, and on for every reason but the
+cell's. The last two prove the reason: a cell is offloaded if and only if its reason's bit is set.
+
+In each cell the guest's program ``migrate`` makes a region of one kind, proves that it is one, has
+it migrated, and compares every byte and what else has to survive. The engines' and dcbm's counters
+are read around the migration alone.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from lab.config import ControlLayout, LabFile, Profile, with_default_profile
+from lab.dcbm import Dcbm, load
+from lab.errors import ConfigError, PremiseError
+from lab.experiments import engines, premises
+from lab.experiments.base import Experiment, ModePlan, Parameters, Session
+from lab.experiments.matrix_cells import KINDS, TRIGGERS, Kind, Trigger, not_applicable
+from lab.experiments.matrix_checks import Found, cell_checks
+from lab.results import Cell, CellVerdict, DeviceCounters
+
+_CHANNELS = 4
+
+
+class Offload(StrEnum):
+    """What dcbm is told in a mode."""
+
+    NO_SERIES = "vanilla"
+    OFF = "off"
+    ALL = "on"
+    ONLY = "only"
+    EXCEPT = "except"
+
+
+_PURPOSES = {
+    Offload.NO_SERIES: "vanilla kernel",
+    Offload.OFF: "patched kernel, offloading off",
+    Offload.ALL: "dcbm on for every reason",
+    Offload.ONLY: "dcbm on for the cell's reason alone",
+    Offload.EXCEPT: "dcbm on for every reason but the cell's",
+}
+
+
+class MatrixParameters(Parameters):
+    """Parameters of ``matrix``; no names means all of them."""
+
+    triggers: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    quick: bool = False
+    mib: Annotated[int, Field(ge=2, le=64, multiple_of=2)] = 4
+    nr_dma_chan: Annotated[int, Field(ge=1, le=16)] = _CHANNELS
+
+
+@dataclass(frozen=True)
+class MatrixMode(ModePlan):
+    """A mode of ``matrix``."""
+
+    offload: Offload = Offload.NO_SERIES
+    cells: tuple[tuple[Trigger, Kind], ...] = ()
+    cpu: int = 0
+
+
+Run = Session[MatrixMode, MatrixParameters]
+
+
+def plan(lab: LabFile, parameters: MatrixParameters) -> list[MatrixMode]:
+    """The five modes.
+
+    Raises:
+        ConfigError: a trigger or kind that there isn't, or a machine that can't do it.
+    """
+    lab = with_default_profile(lab, Profile.ZEN3)
+    if not {"count", "queues"} & lab.engine.model_fields_set:
+        lab = lab.model_copy(update={"engine": lab.engine.with_channels(parameters.nr_dma_chan)})
+    if lab.engine.channels < parameters.nr_dma_chan:
+        raise ConfigError(
+            f"{parameters.nr_dma_chan} DMA engine(s): each queue gives dcbm one channel",
+            lab.engine.size_text,
+            hint="--engines N, or fewer channels (--set nr_dma_chan=N)",
+        )
+    if lab.kernel.layout is not ControlLayout.V6:
+        raise ConfigError(
+            "a dcbm with reason_mask, which proves the reason of each migration",
+            f"kernel.layout is {lab.kernel.layout.value}",
+            hint="choose layout v6, or the experiments compaction and move-pages",
+        )
+    cells = chosen_cells(parameters)
+    # Where the engines' interrupts go: with all work on one CPU the virtual clock stays exact.
+    cpu = sum(node.cpus for node in lab.topology.nodes[: lab.engine.node])
+    modules = (lab.engine.kind,)
+    return [
+        MatrixMode(
+            offload.value,
+            _PURPOSES[offload],
+            patched=offload is not Offload.NO_SERIES,
+            machine=lab,
+            modules=modules if offload is Offload.NO_SERIES else (*modules, "dcbm"),
+            offload=offload,
+            cells=cells,
+            cpu=cpu,
+        )
+        for offload in Offload
+    ]
+
+
+def chosen_cells(parameters: MatrixParameters) -> tuple[tuple[Trigger, Kind], ...]:
+    """Every pair of the triggers and kinds asked for, applicable or not.
+
+    Raises:
+        ConfigError: there is no trigger or kind of a name.
+    """
+    names = {"triggers": [t.name for t in TRIGGERS], "kinds": [k.name for k in KINDS]}
+    for axis, known in names.items():
+        unknown = [name for name in getattr(parameters, axis) if name not in known]
+        if unknown:
+            raise ConfigError(f"{axis} of the matrix", ", ".join(unknown), hint=", ".join(known))
+    quick = parameters.quick
+    return tuple(
+        (trigger, kind)
+        for trigger in TRIGGERS
+        for kind in KINDS
+        if (
+            trigger.name in parameters.triggers
+            if parameters.triggers
+            else trigger.quick or not quick
+        )
+        and (kind.name in parameters.kinds if parameters.kinds else kind.quick or not quick)
+    )
+
+
+def run(session: Run) -> None:
+    """Go through the cells of one mode.
+
+    Raises:
+        PremiseError: an engine isn't bound, dcbm can't be turned on, or a cell had no premise; the
+            other cells were run nevertheless.
+        GuestError: the guest ended the run.
+    """
+    guest, mode = session.guest, session.mode
+    premises.bind_engines(guest, mode.machine.engine)
+    dcbm: Dcbm | None = None
+    reasons: tuple[str, ...] = ()
+    if mode.patched:
+        load(guest)
+        dcbm = Dcbm(guest)
+        reasons = dcbm.reason_names()
+    session.findings.details["settings"] = premises.settle(guest, premises.BACKGROUND_OFF)
+    _note_not_run(session)
+    if dcbm is not None and mode.offload is not Offload.OFF:
+        dcbm.enable(session.parameters.nr_dma_chan, "all")
+    session.inject_faults()
+    failed: list[str] = []
+    for at, (trigger, kind) in enumerate(mode.cells):
+        why = not_applicable(trigger, kind)
+        if why is None:
+            session.say(f"{trigger.name} of {kind.name}")
+            if dcbm is not None:
+                _choose_reasons(dcbm, mode.offload, trigger.reason, reasons)
+            cell = _run_cell(session, dcbm, trigger, kind)
+        else:
+            cell = _cell(trigger, kind, CellVerdict.NOT_APPLICABLE, why)
+        session.findings.cells[at] = cell
+        if cell.verdict is CellVerdict.ERROR:
+            failed.append(f"{trigger.name} of {kind.name}: {cell.why}")
+    if dcbm is not None and mode.offload is not Offload.OFF:
+        dcbm.disable()
+    if failed:
+        raise PremiseError(
+            "a premise for every cell",
+            "\n         ".join([f"{len(failed)} without", *failed]),
+            log=guest.machine.console.path,
+        )
+
+
+def _note_not_run(session: Run) -> None:
+    """What a crash keeps from being run has to show as a hole."""
+    session.findings.cells = [
+        _cell(trigger, kind, CellVerdict.NOT_RUN, "the mode ended before")
+        for trigger, kind in session.mode.cells
+    ]
+
+
+def _cell(trigger: Trigger, kind: Kind, verdict: CellVerdict, why: str | None) -> Cell:
+    return Cell(
+        trigger=trigger.name, reason=trigger.reason, kind=kind.name, verdict=verdict, why=why
+    )
+
+
+def _choose_reasons(dcbm: Dcbm, offload: Offload, reason: str, reasons: Sequence[str]) -> None:
+    """Set the mask for one cell.
+
+    Raises:
+        PremiseError: the kernel doesn't know the reason.
+    """
+    if reason not in reasons:
+        raise PremiseError(f"a kernel that knows the reason {reason}", ", ".join(reasons))
+    if offload is Offload.ONLY:
+        dcbm.limit_to(reason)
+    elif offload is Offload.EXCEPT:
+        dcbm.limit_to([other for other in reasons if other != reason])
+
+
+def _run_cell(session: Run, dcbm: Dcbm | None, trigger: Trigger, kind: Kind) -> Cell:
+    """Run one cell; a premise that doesn't hold is told in the cell."""
+    guest, mode, parameters = session.guest, session.mode, session.parameters
+    topology = mode.machine.topology
+    argv = [
+        *("migrate", trigger.name, kind.name),
+        *("--from", "0", "--to", "1"),
+        *("--cpu", str(mode.cpu)),
+        *("--mib", str(parameters.mib)),
+    ]
+    try:
+        job = guest.spawn(argv, timeout_s=session.program_timeout_s)
+        engines_before = guest.device_counters()
+        copies_before = dcbm.counters() if dcbm else None
+        guest.signal(job, signal.SIGUSR1)
+        result = guest.wait(job, timeout_s=session.program_timeout_s).result("cell")
+    except PremiseError as error:
+        return _cell(trigger, kind, CellVerdict.ERROR, error.seen)
+    used = engines.growth(engines_before, guest.device_counters()).total
+    copies = failures = None
+    if dcbm is not None and copies_before is not None:
+        after = dcbm.counters()
+        copies = after.folios_migrated - copies_before.folios_migrated
+        failures = after.folios_failures - copies_before.folios_failures
+    found = Found.of(result, (job.ready or {}), used, copies, failures)
+    wanted = mode.offload in {Offload.ALL, Offload.ONLY}
+    made = cell_checks(trigger, kind, found, offload=wanted, topology=topology)
+    for check in made:
+        name = f"{trigger.name} of {kind.name}: {check.name}"
+        session.findings.check(check.model_copy(update={"name": name}))
+    _add_up(session, found, used)
+    bad = [check for check in made if not check.held]
+    return Cell(
+        trigger=trigger.name,
+        reason=trigger.reason,
+        kind=kind.name,
+        verdict=CellVerdict.FAIL if bad else CellVerdict.PASS,
+        why="; ".join(f"{c.name}: awaited {c.awaited}, seen {c.seen}" for c in bad) or None,
+        pages=found.pages,
+        pages_moved=found.pages_moved,
+        dma_copies=copies,
+        descriptors=used.descriptors,
+    )
+
+
+def _add_up(session: Run, found: Found, used: DeviceCounters) -> None:
+    """Keep the mode's sums up to date, so that a crash leaves what was counted before."""
+    findings = session.findings
+    findings.pages_migrated = (findings.pages_migrated or 0) + found.pages_moved
+    if found.dma_copies is not None:
+        findings.dma_copies = (findings.dma_copies or 0) + found.dma_copies
+        findings.folios_failures = (findings.folios_failures or 0) + (found.folios_failures or 0)
+    earlier = findings.device or DeviceCounters(descriptors=0, bytes=0, interrupts=0, errors=0)
+    findings.device = DeviceCounters(
+        **{name: getattr(earlier, name) + getattr(used, name) for name in type(used).model_fields}
+    )
+    findings.integrity = found.added_to(findings.integrity)
+
+
+EXPERIMENT: Experiment[MatrixMode, MatrixParameters] = Experiment(
+    name="matrix",
+    purpose="each kind of folio, migrated for each reason, offloaded or not",
+    parameters=MatrixParameters,
+    plan=plan,
+    run=run,
+    quick={"quick": True},
+)

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The two axes of the matrix, and what is awaited where they cross.
+
+A trigger is a way to have the kernel migrate folios; the kernel knows each under a reason (``enum
+migrate_reason``, include/linux/migrate_mode.h). A kind is what is migrated. The names of both are
+those of the guest's program ``migrate``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Promise(StrEnum):
+    """What a trigger does to the pages of a kind that can move."""
+
+    NODE = "every page on the node asked for"
+    FRAME = "every page in another frame"
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """A way to have folios migrated.
+
+    Attributes:
+        name: the program's.
+        reason: the kernel's name, as dcbm's ``reason_mask`` has it.
+        promise: what becomes of each page.
+        share: of the pages that have to move at least; what the kernel leaves to chance is below 1.
+        exact: nothing but the region is migrated, so that the offload can be counted to the folio.
+        quick: part of ``--quick``.
+    """
+
+    name: str
+    reason: str
+    promise: Promise
+    share: float = 1.0
+    exact: bool = True
+    quick: bool = False
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of folio.
+
+    Attributes:
+        name: the program's.
+        movable: whether its folios migrate at all; those that don't have to stay, unharmed.
+        offloaded: whether a provider is asked to copy them.
+        quick: part of ``--quick``.
+    """
+
+    name: str
+    movable: bool = True
+    offloaded: bool = True
+    quick: bool = False
+
+
+TRIGGERS: tuple[Trigger, ...] = (
+    Trigger("move_pages", "syscall_or_cpuset", Promise.NODE, quick=True),
+    Trigger("migrate_pages", "syscall_or_cpuset", Promise.NODE),
+)
+
+KINDS: tuple[Kind, ...] = (
+    Kind("anon", quick=True),
+    Kind("anon-64k"),
+    Kind("anon-2m", quick=True),
+)
+
+# Why a trigger can't be pulled on a kind, or does nothing to it: by trigger and kind, where "*" is
+# every one. A cell that is neither here nor run is an error of the experiment.
+NOT_APPLICABLE: Mapping[tuple[str, str], str] = {}
+
+
+def not_applicable(trigger: Trigger, kind: Kind) -> str | None:
+    """Why there is nothing to see where these two cross; None if there is."""
+    for key in ((trigger.name, kind.name), (trigger.name, "*"), ("*", kind.name)):
+        if key in NOT_APPLICABLE:
+            return NOT_APPLICABLE[key]
+    return None
