@@ -88,6 +88,10 @@ fuzz: setup ## fuzz the device models for SECONDS=n in all, and keep what reache
 	@test -n "$(SECONDS)" || { echo "how long? make fuzz SECONDS=600" >&2; exit 2; }
 	$(BIN)/python -m lab.devices fuzz --seconds "$(SECONDS)"
 
+.PHONY: mutation-score
+mutation-score: setup ## break our own series in every known way: how often does the suite notice? (caught/all is the last line)
+	@$(BIN)/python -m lab.mutations $(ARGS)
+
 .PHONY: check-style
 check-style: setup ## QEMU's and the kernel's checkpatch on the device models, patches and modules
 	$(BIN)/python -m pytest -q tests/style $(ARGS)

@@ -13,7 +13,7 @@ import lab
 ROOT = Path(lab.__file__).parent
 _RUNNING = {
     *("bench", "run", "run_mode", "run_folder", "each", "options", "input_options"),
-    *("failures", "cli", "cli_kernel", "pytest_plugin"),
+    *("mutations", "failures", "cli", "cli_kernel", "pytest_plugin"),
 }
 _JUDGING = {"dcbm", "experiments", "results", "report"}
 
