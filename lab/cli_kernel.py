@@ -30,7 +30,7 @@ from lab.report.console import print_record
 from lab.report.figures import harmless
 from lab.results import Outcome
 from lab.run import run_experiment
-from lab.run_folder import RunFolder
+from lab.run_folder import INPUTS, RunFolder
 from lab.run_mode import RunOptions
 
 if TYPE_CHECKING:
@@ -127,9 +127,11 @@ def _run_on(  # noqa: PLR0917 - what a run is made of
 ) -> Outcome:
     """Run an experiment on a series up to one of its patches, in a folder of its own."""
     from lab.bench import prepare  # noqa: PLC0415 - others start without
+    from lab.run_inputs import keep_inputs  # noqa: PLC0415 - others start without
 
     started = datetime.now(UTC)
     with RunFolder(output / f"{number:04}", chosen.name, started) as folder:
+        keep_inputs(folder.path / INPUTS, chosen, lab, values, options=options, inputs=so_far)
         record = run_experiment(
             chosen,
             lab,
