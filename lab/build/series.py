@@ -175,6 +175,8 @@ def _read_range(path: Path, first: str, last: str) -> Series:
 
 def _read_commit(repository: Repository, commit: str) -> Patch:
     subject = repository.tell("log", "-1", "--format=%s", "--no-show-signature", commit)
+    message = repository.tell("log", "-1", "--format=%b", "--no-show-signature", commit)
     diff = repository.tell("diff-tree", "-p", "--no-commit-id", *_DIFF_OPTIONS, commit)
     title = subject.decode("utf-8", errors="replace").strip()
-    return make_patch(f"commit {commit[:12]}: {title}", title, diff)
+    patch = make_patch(f"commit {commit[:12]}: {title}", title, diff)
+    return replace(patch, message=message)
