@@ -29,7 +29,7 @@ _MESSAGE = re.compile(
     r"^(?P<file>[^\s:][^:\n]*\.[chS]):(?P<line>\d+):(?:\d+:)? (?:error|warning): (?P<text>.+)$",
     re.MULTILINE,
 )
-_KEPT_OBJECTS = ("scripts", "tools")
+_KEPT_OBJECTS = (("scripts",), ("tools",), ("arch", "x86", "tools"))
 _LEFT_OUT = ("vmlinux", "System.map", "Module.symvers", "modules.order", "arch/x86/boot")
 
 
@@ -118,7 +118,7 @@ def _copy_out(out: Path, scratch: Path) -> None:
 
     def ignore(at: str, names: list[str]) -> list[str]:
         relative = Path(at).relative_to(out)
-        if relative.parts[:1] and relative.parts[0] in _KEPT_OBJECTS:
+        if any(relative.parts[: len(kept)] == kept for kept in _KEPT_OBJECTS):
             return []
         return [
             name

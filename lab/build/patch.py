@@ -60,6 +60,7 @@ class Patch:
         patch_id: ``git patch-id --stable``.
         remark: what may explain why it doesn't apply, such as a mail that flows its lines.
         message: what stood before the diff; it builds nothing, so it makes no difference.
+        author: who sent it, as a mail's From has it; None if nobody knows. Neither does that.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Patch:
     patch_id: str
     remark: str | None = None
     message: bytes = field(default=b"", compare=False, repr=False)
+    author: str | None = field(default=None, compare=False, repr=False)
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -81,7 +83,14 @@ def has_diff(text: bytes) -> bool:
     return _START.search(text) is not None
 
 
-def make_patch(name: str, subject: str, text: bytes, remark: str | None = None) -> Patch:
+def make_patch(
+    name: str,
+    subject: str,
+    text: bytes,
+    remark: str | None = None,
+    *,
+    author: str | None = None,
+) -> Patch:
     """The patch in `text`, which may have a message before the diff and a signature after it.
 
     Raises:
@@ -91,7 +100,7 @@ def make_patch(name: str, subject: str, text: bytes, remark: str | None = None) 
     changes = reader.read()
     diff = b"".join(reader.kept)
     message = b"".join(reader.lines[: reader.starts_at])
-    return Patch(name, subject, diff, changes, patch_id(diff), remark, message)
+    return Patch(name, subject, diff, changes, patch_id(diff), remark, message, author)
 
 
 class _Reader:

@@ -20,6 +20,7 @@ from lab.build.kernel import build_kernel
 from lab.build.kernel_plan import KernelChoice, KernelPlan, make_plan
 from lab.build.kernel_tree import open_build
 from lab.build.object_check import Message, ObjectCheck, check_objects
+from lab.build.patch import Patch
 from lab.build.series import Series
 from lab.build.sparse import Sparse, build_sparse
 from lab.cache import Cache
@@ -116,7 +117,7 @@ def check_series(cache: Cache, choice: KernelChoice, progress: Progress) -> Seri
         there = [name for name in done.objects if (out / name).is_file()]
         without = _check(cache, below, out, there, sparse, progress)
     for number, patch in enumerate(series.patches, 1):
-        for file, line, text in _checkpatch(style, patch.message, patch.subject, patch.diff):
+        for file, line, text in _checkpatch(style, patch):
             done.findings.append(Finding("checkpatch", number, patch.subject, file, line, text))
     done.unread += [Unread("sparse", file, why) for file, why in sorted(with_it.unread.items())]
     done.unread += [
@@ -228,16 +229,17 @@ def _as_finding(
     )
 
 
-def _checkpatch(
-    style: Style, message: bytes, subject: str, diff: bytes
-) -> list[tuple[str | None, int | None, str]]:
+def _checkpatch(style: Style, patch: Patch) -> list[tuple[str | None, int | None, str]]:
     """File, line and text of everything that checkpatch says about a patch.
 
     Raises:
         BuildError: it doesn't run.
     """
-    mail = b"Subject: [PATCH] " + subject.encode() + b"\n\n" + _without_headers(message) + diff
-    argv = ["perl", str(style.script), *style.options, "--terse", "--showfile", "-"]
+    head = f"From: {patch.author}\n" if patch.author else ""
+    mail = f"{head}Subject: [PATCH] {patch.subject}\n\n".encode() + patch.message + patch.diff
+    argv = ["perl", str(style.script), *style.options, "--terse", "--showfile"]
+    # nobody can have signed off as an author whom nobody knows
+    argv += ["-"] if patch.author else ["--ignore", "NO_AUTHOR_SIGN_OFF", "-"]
     try:
         answer = subprocess.run(
             argv,
@@ -265,10 +267,3 @@ def _read_checkpatch(said: str) -> list[tuple[str | None, int | None, str]]:
         place = (None, None) if about_mail else (file, int(line))
         found.append((*place, f"{level}:{kind}: {text}"))
     return found
-
-
-def _without_headers(message: bytes) -> bytes:
-    """A message without the headers of a mail, if it has any."""
-    head, empty, body = message.partition(b"\n\n")
-    is_headers = re.match(rb"(?:From [0-9a-f]{40}|[!-9;-~]+: )", head) is not None
-    return body if empty and is_headers and b"Subject:" in head else message

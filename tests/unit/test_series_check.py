@@ -138,7 +138,7 @@ def test_findings_of_checkpatch_have_a_place(tmp_path: Path) -> None:
         "mm/m.c:3: CHECK:SPACING: no space\n"
         "mm/m.c:9: ERROR:MISSING_SIGN_OFF: Missing Signed-off-by: line(s)\n"
     )
-    found = series_check._checkpatch(style(tmp_path, text, 1), b"", "s", b"")
+    found = series_check._checkpatch(style(tmp_path, text, 1), make_patch("1", "1", FIRST))
     assert found == [
         ("mm/m.c", 3, "CHECK:SPACING: no space"),
         (None, None, "ERROR:MISSING_SIGN_OFF: Missing Signed-off-by: line(s)"),
@@ -150,7 +150,7 @@ def test_a_checkpatch_that_contradicts_itself_is_no_pass(
     tmp_path: Path, text: str, status: int
 ) -> None:
     with pytest.raises(BuildError, match="verdict of checkpatch"):
-        series_check._checkpatch(style(tmp_path, text, status), b"", "s", b"")
+        series_check._checkpatch(style(tmp_path, text, status), make_patch("1", "1", FIRST))
 
 
 # -- the verb ----------------------------------------------------------------------------------
