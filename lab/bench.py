@@ -6,7 +6,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -16,19 +16,26 @@ from lab.build.inputs import Inputs
 from lab.build.kernel import KernelArtifact, KernelChoice, build_kernel
 from lab.build.kernel_plan import check_choice
 from lab.build.qemu import QemuArtifact, build_qemu
+from lab.build.qemu_identity import QemuOrigin, identify_qemu
+from lab.build.series_file import write_series
 from lab.cache import Cache, hash_file
 from lab.config import Clock, LabFile, Qemu
 from lab.doctor import ask_kvm
 from lab.errors import ConfigError
 from lab.experiments.base import ModePlan
 from lab.machine import BootFiles, Guest, MachineSpec, boot
+from lab.machine.argv import build_argv, kernel_command_line
 from lab.progress import Progress
-from lab.results import KernelIdentity, PatchIdentity
+from lab.results import BootIdentity, KernelIdentity, PatchIdentity, QemuIdentity
 
 # Host seconds for a whole mode: only a guard for what no single program's limit catches.
 SESSION_TIMEOUT_S = 3600.0
 _OURS = {"compact_trigger", "dma_probe"}
 
+
+# What stands for the two sockets that QEMU inherits, whose numbers differ from run to run.
+_QMP_FD, _MAILBOX_FD = -1, -2
+APPLIED = "applied"
 
 # What is asked for, and what comes of it: built by the lab, or given by the user.
 Choice = KernelChoice | GivenKernel
@@ -40,6 +47,7 @@ class BuiltBench:
     """Artifacts for every mode of a plan, and what executes its guests."""
 
     qemu: QemuArtifact
+    origin: QemuOrigin
     accelerator: Literal["tcg", "kvm"]
     artifacts: dict[Choice, Artifacts]
     inputs: Inputs
@@ -54,6 +62,48 @@ class BuiltBench:
         """Version of the QEMU that the modes boot in."""
         return self.qemu.version
 
+    @property
+    def qemu_identity(self) -> QemuIdentity:
+        """The QEMU that the modes boot in, and what it was built from."""
+        return QemuIdentity(version=self.qemu.version, **asdict(self.origin))
+
+    def keep(self, folder: Path) -> None:
+        """Write the patches of every kernel below `folder`, as they were applied."""
+        for kernel, _image in self.artifacts.values():
+            if isinstance(kernel, KernelArtifact) and kernel.plan.series is not None:
+                series = kernel.plan.series
+                write_series(series, folder / APPLIED / series.hash)
+
+    def boot_of(self, mode: ModePlan) -> BootIdentity:
+        """The files and the machine that a mode boots."""
+        kernel, image = self.artifacts[choice_of(mode, self.inputs)]
+        spec = self._spec(mode)
+        named = BootFiles(
+            qemu=Path("<qemu>"),
+            firmware_dirs=tuple(
+                Path(f"<firmware {number}>") for number, _ in enumerate(self.qemu.firmware_dirs, 1)
+            ),
+            vmlinux=Path("<vmlinux>"),
+            initramfs=Path("<initramfs>"),
+        )
+        argv = build_argv(
+            spec,
+            named,
+            mode.machine.clock,
+            qmp_fd=_QMP_FD,
+            mailbox_fd=_MAILBOX_FD,
+            command_line=mode.command_line,
+        )
+        return BootIdentity(
+            kernel_hash=hash_file(kernel.vmlinux),
+            initramfs_hash=hash_file(image.initramfs),
+            command_line=kernel_command_line(spec, mode.machine.clock, mode.command_line),
+            argv=argv,
+        )
+
+    def _spec(self, mode: ModePlan) -> MachineSpec:
+        return MachineSpec(mode.machine.topology, mode.machine.engine, self.accelerator)
+
     def kernel_of(self, mode: ModePlan) -> KernelIdentity:
         """The kernel that a mode boots."""
         return identity(self.artifacts[choice_of(mode, self.inputs)][0])
@@ -65,7 +115,7 @@ class BuiltBench:
         """Boot a mode's machine; `folder` gets its logs and the kernel's configuration."""
         kernel, image = self.artifacts[choice_of(mode, self.inputs)]
         shutil.copyfile(kernel.config, folder / "kernel.config")
-        spec = MachineSpec(mode.machine.topology, mode.machine.engine, self.accelerator)
+        spec = self._spec(mode)
         files = BootFiles.of(self.qemu, kernel, image)
         with boot(
             spec,
@@ -97,7 +147,8 @@ def prepare(
     cache = Cache()
     choices = _check([choice_of(mode, inputs) for mode in modes])
     _say_inputs(inputs, progress)
-    qemu = build_qemu(cache, progress, qemu_base_of(modes))
+    base = qemu_base_of(modes)
+    qemu = build_qemu(cache, progress, base)
     names = sorted({name for mode in modes for name in mode.modules})
     artifacts: dict[Choice, Artifacts] = {}
     for choice in choices:
@@ -115,7 +166,8 @@ def prepare(
         answer = ask_kvm(cache, progress)
         progress.note(answer.line)
         accelerator = "kvm" if answer.usable else "tcg"
-    return BuiltBench(qemu, accelerator, artifacts, inputs)
+    origin = identify_qemu(cache, base, progress)
+    return BuiltBench(qemu, origin, accelerator, artifacts, inputs)
 
 
 def _check(choices: Sequence[Choice]) -> list[Choice]:

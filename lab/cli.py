@@ -25,6 +25,7 @@ from lab import __version__, experiments
 from lab.cache import Cache
 from lab.checkout import assert_checkout
 from lab.cli_kernel import kernel_app
+from lab.cli_replay import bundle, replay
 from lab.config import MAX_ENGINES, Clock
 from lab.doctor import ask_kvm, check_host
 from lab.errors import ConfigError
@@ -53,7 +54,7 @@ from lab.report import Format, render
 from lab.report.console import print_record
 from lab.results import Outcome, Record
 from lab.run import run_experiment
-from lab.run_folder import RECORD, RunFolder, default_folder
+from lab.run_folder import INPUTS, RECORD, RunFolder, default_folder
 from lab.run_mode import RunOptions
 
 app = typer.Typer(
@@ -151,6 +152,7 @@ def run(
         from lab.bench import prepare  # noqa: PLC0415 - other verbs start without it
         from lab.build.bases import check_bases  # noqa: PLC0415 - other verbs start without it
         from lab.build.inputs import read_inputs  # noqa: PLC0415 - other verbs start without it
+        from lab.run_inputs import keep_inputs  # noqa: PLC0415 - other verbs start without it
 
         inputs = read_inputs(
             series=series,
@@ -168,6 +170,7 @@ def run(
         folder = RunFolder(output or default_folder(chosen.name, started), chosen.name, started)
         progress = open_progress()
         with folder:
+            keep_inputs(folder.path / INPUTS, chosen, lab, values, options=options, inputs=inputs)
             record = run_experiment(
                 chosen,
                 lab,
@@ -302,6 +305,8 @@ def doctor() -> None:
     raise typer.Exit(0 if all(found.ok for found in findings) else Outcome.ERROR.exit_code)
 
 
+app.command()(bundle)
+app.command()(replay)
 app.add_typer(kernel_app, name="kernel")
 
 

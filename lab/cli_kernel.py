@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -28,13 +30,14 @@ from lab.options import (
 from lab.progress import Progress, open_progress
 from lab.report.console import print_record
 from lab.report.figures import harmless
-from lab.results import Outcome
+from lab.results import Outcome, worst
 from lab.run import run_experiment
-from lab.run_folder import RunFolder
+from lab.run_folder import INPUTS, RunFolder
 from lab.run_mode import RunOptions
 
 if TYPE_CHECKING:
     from lab.build.inputs import Inputs
+    from lab.build.series_check import SeriesCheck
 
 kernel_app = typer.Typer(help="Kernels to choose from.", no_args_is_help=True)
 
@@ -115,6 +118,71 @@ def kernel_build(
         raise typer.Exit(_say_each(inputs, lab, progress, run_on).exit_code)
 
 
+@kernel_app.command(name="check")
+def kernel_check(
+    *,
+    series: SeriesOption = None,
+    series_version: SeriesVersionOption = None,
+    tree: TreeOption = None,
+    fragment: FragmentOption = None,
+    base: Annotated[
+        str | None, typer.Option(help="The kernel base, as --set kernel.base=BASE.")
+    ] = None,
+    lab_file: Annotated[Path | None, typer.Option(help="Names kernel base and variant.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="As for build.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="All of it as one JSON object.")] = False,
+) -> None:
+    """Say what checkpatch, W=1 and sparse find in a series that the base hasn't already."""
+    signal.signal(signal.SIGTERM, terminate)
+    with failures():
+        from lab.build.inputs import read_inputs  # noqa: PLC0415 - others start without
+        from lab.build.kernel_plan import KernelChoice  # noqa: PLC0415 - others start without
+        from lab.build.series_check import check_series  # noqa: PLC0415 - others start without
+
+        inputs = read_inputs(
+            series=series,
+            series_version=series_version,
+            tree=tree,
+            fragments=tuple(fragment or ()),
+        )
+        machine, unknown = split_settings(settings or [])
+        if unknown:
+            raise OptionError(f"--set: no field of the lab file: {', '.join(unknown)}")
+        if base is not None:
+            machine["kernel.base"] = base
+        lab = override(choose_lab_file(lab_file), machine)
+        choice = inputs.choose(lab.kernel, patched=True)
+        if not isinstance(choice, KernelChoice) or not choice.patched:
+            raise OptionError("a tree as it is has no series to check: give --series, too")
+        done = check_series(Cache(), choice, open_progress())
+        raise typer.Exit(_say_check(done, as_json=as_json).exit_code)
+
+
+def _say_check(done: SeriesCheck, *, as_json: bool) -> Outcome:
+    """Print what became of a series; FAIL with a finding, ERROR where a file was not read."""
+    parts = [Outcome.FAIL] if done.findings else []
+    parts += [Outcome.ERROR] if done.unread else []
+    outcome = worst(parts) if parts else Outcome.PASS
+    if as_json:
+        typer.echo(json.dumps({"outcome": outcome.value, **asdict(done)}, indent=2))
+        return outcome
+    for found in done.findings:
+        where = f"{found.file}:{found.line}: " if found.file else ""
+        patch = f"patch {found.patch}" if found.patch is not None else "no patch's line"
+        typer.echo(harmless(f"{found.tool}: {patch}: {where}{found.text}"))
+    for item in done.unread:
+        typer.echo(harmless(f"{item.tool} could not read this file: {item.file}: {item.why}"))
+    for path in done.skipped:
+        typer.echo(harmless(f"no part of the kernel, checkpatch only: {path}"))
+    typer.echo(
+        f"{outcome}: {len(done.findings)} findings, {len(done.unread)} files not read, "
+        f"{len(done.objects)} objects compiled and read; the base has {done.known} messages itself"
+    )
+    return outcome
+
+
 def _run_on(  # noqa: PLR0917 - what a run is made of
     chosen: Any,
     lab: LabFile,
@@ -127,9 +195,11 @@ def _run_on(  # noqa: PLR0917 - what a run is made of
 ) -> Outcome:
     """Run an experiment on a series up to one of its patches, in a folder of its own."""
     from lab.bench import prepare  # noqa: PLC0415 - others start without
+    from lab.run_inputs import keep_inputs  # noqa: PLC0415 - others start without
 
     started = datetime.now(UTC)
     with RunFolder(output / f"{number:04}", chosen.name, started) as folder:
+        keep_inputs(folder.path / INPUTS, chosen, lab, values, options=options, inputs=so_far)
         record = run_experiment(
             chosen,
             lab,

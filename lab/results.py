@@ -186,6 +186,37 @@ class KernelIdentity(_Model):
     compiler: str
 
 
+class QemuIdentity(_Model):
+    """Which QEMU ran.
+
+    `version` is what it says of itself, `source_version` its source's in the distributor's words,
+    `fallback` why another source than the pinned one was taken. `source_hash` is that of the
+    source, `devices_hash` that of the device models and of all that is changed in that source.
+    """
+
+    base: str
+    version: str
+    source_version: str
+    fallback: str | None = None
+    source_hash: str
+    devices_hash: str
+    compiler: str
+
+
+class BootIdentity(_Model):
+    """What a mode booted: SHA-256 of kernel and initramfs, and the machine in QEMU's words.
+
+    `argv` is QEMU's command line with each path of this host replaced by what is there, such as
+    ``<vmlinux>``, so that it is the same wherever the same machine boots; a seed that QEMU gets is
+    part of it.
+    """
+
+    kernel_hash: str
+    initramfs_hash: str
+    command_line: str
+    argv: list[str]
+
+
 class KernelReport(_Model):
     """What a guest's kernel reported about itself: a warning, an oops and the like.
 
@@ -202,8 +233,9 @@ class KernelReport(_Model):
 class Mode(_Model):
     """One configuration of an experiment, from one fresh boot.
 
-    `machine` and `kernel` are what this mode booted, `kernel_reports` all that the kernel reported
-    about itself until power-off, `notes` what a reader has to know although no verdict hangs on it.
+    `machine`, `kernel` and `boot` are what this mode booted, `kernel_reports` all that the kernel
+    reported about itself until power-off, `notes` what a reader has to know although no verdict
+    hangs on it.
     """
 
     name: str
@@ -224,28 +256,39 @@ class Mode(_Model):
     details: dict[str, Any] = Field(default_factory=dict)
     machine: dict[str, Any] | None = None
     kernel: KernelIdentity | None = None
+    boot: BootIdentity | None = None
     kernel_reports: list[KernelReport] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
 
 
 class HostFacts(_Model):
-    """What may differ between two runs of the same thing."""
+    """What may differ between two runs of the same thing.
+
+    `lab_hash` is that of the lab's own code, `argv` the command that was typed.
+    """
 
     started: str
     duration_s: float
     lab_version: str
+    lab_hash: str | None = None
+    argv: list[str] = Field(default_factory=list)
     qemu_version: str
     accelerator: str = "tcg"
     folder: str
 
 
 class Record(_Model):
-    """A whole run of one experiment; `error` says what kept it from running at all."""
+    """A whole run of one experiment; `error` says what kept it from running at all.
+
+    `experiment_hash` is the SHA-256 of the file that declares the experiment, where it is a user's.
+    """
 
     schema_: str = Field(default=SCHEMA, alias="schema")
     experiment: str
+    experiment_hash: str | None = None
     outcome: Outcome
     clock: str
+    qemu: QemuIdentity | None = None
     kernel: list[KernelIdentity]
     parameters: dict[str, Any]
     modes: list[Mode]

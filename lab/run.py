@@ -7,19 +7,22 @@ depend on what else the host does, so running two at once changes the duration a
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, Protocol
 
 from lab import __version__
+from lab.cache import hash_file, hash_tree
+from lab.checkout import ROOT
 from lab.config import LabFile
 from lab.errors import ConfigError, HostError, LabError
 from lab.experiments.base import Experiment, Findings, ModePlan, Parameters
 from lab.machine.argv import engine_ids
 from lab.progress import Progress
 from lab.results import HostFacts, Mode, Outcome, Record, worst
-from lab.run_folder import RunFolder, mode_folder_name
+from lab.run_folder import INPUTS, RunFolder, mode_folder_name
 from lab.run_mode import Bench, Running, RunOptions, describe, machine_facts, run_mode
 
 _POLL_S = 0.5
@@ -55,6 +58,7 @@ def run_experiment(
         plans = _chosen(_checked(experiment.plan(lab, parameters)), options.only)
         _assert_fault_engines(plans, options)
         bench = prepare(plans, progress)
+        bench.keep(folder.path / INPUTS)
         modes = _run_modes(
             experiment,
             parameters,
@@ -74,8 +78,10 @@ def run_experiment(
         ]
     record = Record(
         experiment=experiment.name,
+        experiment_hash=hash_file(experiment.file) if experiment.file is not None else None,
         outcome=worst([mode.outcome for mode in modes]),
         clock=lab.clock.value,
+        qemu=bench.qemu_identity if bench else None,
         kernel=bench.kernels if bench else [],
         parameters=_parameters(experiment, lab, parameters, options),
         modes=modes,
@@ -84,6 +90,8 @@ def run_experiment(
             started=folder.started.isoformat(timespec="seconds"),
             duration_s=round(time.monotonic() - started, 1),
             lab_version=__version__,
+            lab_hash=hash_lab(),
+            argv=list(sys.argv[1:]),
             qemu_version=bench.qemu_version if bench else "",
             accelerator=bench.accelerator if bench else "",
             folder=str(folder.path.resolve()),
@@ -91,6 +99,11 @@ def run_experiment(
     )
     record.write(folder.path)
     return record
+
+
+def hash_lab() -> str:
+    """SHA-256 of the lab's own code: what runs, judges and writes the record."""
+    return hash_tree(ROOT / "lab")
 
 
 def _as_lab_error(failure: LabError | OSError) -> LabError:

@@ -4,6 +4,7 @@
 Layout::
 
     DIR/run.json          written first: makes the folder known as a run's, finished or not
+    DIR/inputs/           what the run was given, so that it can be bundled and run again
     DIR/modes/<mode>/     console.log, qemu.log, argv, channel.jsonl, kernel .config, result.json
     DIR/record.json       written last, and only when the run came to its end
     DIR/earlier-<stamp>/  what a former run had left here, moved aside as a whole
@@ -25,8 +26,9 @@ from lab.errors import ConfigError
 MARKER = "run.json"
 RECORD = "record.json"
 MODES = "modes"
+INPUTS = "inputs"
 _LOCK = ".lock"
-_OWN = (MARKER, RECORD, MODES)
+_OWN = (MARKER, RECORD, MODES, INPUTS)
 _ASIDE = "earlier-"
 
 

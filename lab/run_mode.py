@@ -16,7 +16,14 @@ from lab.config import LabFile
 from lab.errors import GuestCrash, GuestLost, GuestTimeout, HostError, LabError
 from lab.experiments import dma_path
 from lab.experiments.base import Experiment, Fault, Findings, ModePlan, Parameters, Session
-from lab.results import KernelIdentity, KernelReport, Mode, Outcome
+from lab.results import (
+    BootIdentity,
+    KernelIdentity,
+    KernelReport,
+    Mode,
+    Outcome,
+    QemuIdentity,
+)
 
 if TYPE_CHECKING:
     from lab.machine.guest import Guest
@@ -35,8 +42,18 @@ class Bench(Protocol):
     def qemu_version(self) -> str:
         """Version of the QEMU that they boot in."""
 
+    @property
+    def qemu_identity(self) -> QemuIdentity:
+        """The QEMU that they boot in, and what it was built from."""
+
+    def keep(self, folder: Path) -> None:
+        """Write the patches of every kernel below `folder`, as they were applied."""
+
     def kernel_of(self, mode: ModePlan) -> KernelIdentity:
         """The kernel that a mode boots."""
+
+    def boot_of(self, mode: ModePlan) -> BootIdentity:
+        """The files and the machine that a mode boots."""
 
     @property
     def accelerator(self) -> str:
@@ -165,6 +182,7 @@ def run_mode(
         excerpt=excerpt,
         machine=machine_facts(plan.machine),
         kernel=bench.kernel_of(plan),
+        boot=bench.boot_of(plan),
     )
     # What the lab itself has ended says nothing about the guest.
     if not running.stopping:

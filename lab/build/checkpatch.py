@@ -28,6 +28,7 @@ _SCRIPT = "scripts/checkpatch.pl"
 # Lists that the kernel's script reads, and says that it misses when they aren't there.
 _DATA = ("scripts/spelling.txt", "scripts/const_structs.checkpatch")
 _TIMEOUT_S = 300.0
+_STRICT = ("--no-tree", "-q", "--strict", "--show-types", "--ignore", "FILE_PATH_CHANGES")
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,19 @@ def kernel_style(cache: Cache, progress: Progress, base: str = Kernel().base) ->
         SourceError: the kernel's source can't be had.
     """
     script = _script(cache, KERNEL_CONFIG / "pins.toml", base, progress)
-    options = ("--no-tree", "-q", "--strict", "--show-types", "--ignore", "FILE_PATH_CHANGES")
-    return Style(script, options)
+    return Style(script, _STRICT)
+
+
+def style_of_tree(tree: Path) -> Style:
+    """The checker of a kernel tree that lies unpacked, with the same options.
+
+    Raises:
+        BuildError: it has none.
+    """
+    script = tree / _SCRIPT
+    if not script.is_file():
+        raise BuildError(f"{_SCRIPT} in {tree}", "no such file")
+    return Style(script, _STRICT)
 
 
 def _script(cache: Cache, pins: Path, name: str, progress: Progress) -> Path:

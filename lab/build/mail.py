@@ -52,6 +52,7 @@ class Mail:
         text: its text parts, decoded.
         problem: why its text can't be used.
         remark: what may have damaged a diff in it.
+        sender: its author, for a patch's sign-off; None where it says none.
     """
 
     place: str
@@ -62,6 +63,7 @@ class Mail:
     text: bytes
     problem: str | None = None
     remark: str | None = None
+    sender: str | None = None
 
     @property
     def is_patch(self) -> bool:
@@ -125,6 +127,7 @@ def _read_mail(raw: bytes, place: str, stem: str) -> Mail:
         text=text,
         problem=problem,
         remark=remark,
+        sender=_header(message, "From") or None,
     )
 
 

@@ -171,4 +171,4 @@ def _to_patch(mail: Mail) -> Patch:
             mail.problem,
             hint="save the mail as UTF-8, or give the patch as a file",
         )
-    return make_patch(name, mail.title, mail.text, mail.remark)
+    return make_patch(name, mail.title, mail.text, mail.remark, author=mail.sender)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 from lab.build.git import patch_id
@@ -59,6 +59,8 @@ class Patch:
         changes: the diff, file by file.
         patch_id: ``git patch-id --stable``.
         remark: what may explain why it doesn't apply, such as a mail that flows its lines.
+        message: what stood before the diff; it builds nothing, so it makes no difference.
+        author: who sent it, as a mail's From has it; None if nobody knows. Neither does that.
     """
 
     name: str
@@ -67,6 +69,8 @@ class Patch:
     changes: tuple[FileChange, ...]
     patch_id: str
     remark: str | None = None
+    message: bytes = field(default=b"", compare=False, repr=False)
+    author: str | None = field(default=None, compare=False, repr=False)
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -79,7 +83,14 @@ def has_diff(text: bytes) -> bool:
     return _START.search(text) is not None
 
 
-def make_patch(name: str, subject: str, text: bytes, remark: str | None = None) -> Patch:
+def make_patch(
+    name: str,
+    subject: str,
+    text: bytes,
+    remark: str | None = None,
+    *,
+    author: str | None = None,
+) -> Patch:
     """The patch in `text`, which may have a message before the diff and a signature after it.
 
     Raises:
@@ -88,7 +99,8 @@ def make_patch(name: str, subject: str, text: bytes, remark: str | None = None) 
     reader = _Reader(name, text, remark)
     changes = reader.read()
     diff = b"".join(reader.kept)
-    return Patch(name, subject, diff, changes, patch_id(diff), remark)
+    message = b"".join(reader.lines[: reader.starts_at])
+    return Patch(name, subject, diff, changes, patch_id(diff), remark, message, author)
 
 
 class _Reader:
@@ -99,6 +111,7 @@ class _Reader:
         self.remark = remark
         self.lines = [line + b"\n" for line in text.split(b"\n")]
         self.at = 0
+        self.starts_at = 0
         self.kept: list[bytes] = []
 
     def read(self) -> tuple[FileChange, ...]:
@@ -106,6 +119,7 @@ class _Reader:
         while self.at < len(self.lines):
             line = self._line()
             if line.startswith(b"diff --git ") or self._is_file_header():
+                self.starts_at = self.starts_at if changes else self.at
                 changes.append(self._read_file())
             elif changes and _HUNK.match(line):
                 self._refuse("a hunk without the file that it belongs to", line)

@@ -115,7 +115,10 @@ def read_queue(folder: Path) -> Series:
             damaged.
     """
     mails = [mail for path in _read_order(folder) for mail in read_mails(path)]
-    patches = tuple(make_patch(mail.place, mail.title, mail.text, mail.remark) for mail in mails)
+    patches = tuple(
+        make_patch(mail.place, mail.title, mail.text, mail.remark, author=mail.sender)
+        for mail in mails
+    )
     return Series("/".join(folder.resolve().parts[-2:]), patches)
 
 
@@ -175,6 +178,10 @@ def _read_range(path: Path, first: str, last: str) -> Series:
 
 def _read_commit(repository: Repository, commit: str) -> Patch:
     subject = repository.tell("log", "-1", "--format=%s", "--no-show-signature", commit)
+    about = ("log", "-1", "--no-show-signature", commit)
+    author = repository.tell(*about, "--format=%an <%ae>").decode("utf-8", errors="replace")
+    message = repository.tell(*about, "--format=%b")
     diff = repository.tell("diff-tree", "-p", "--no-commit-id", *_DIFF_OPTIONS, commit)
     title = subject.decode("utf-8", errors="replace").strip()
-    return make_patch(f"commit {commit[:12]}: {title}", title, diff)
+    patch = make_patch(f"commit {commit[:12]}: {title}", title, diff, author=author.strip())
+    return replace(patch, message=message)

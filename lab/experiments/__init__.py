@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,4 +74,4 @@ def from_file(path: Path) -> Experiment[Any, Any]:
     experiment = getattr(module, ENTRY, None)
     if not isinstance(experiment, Experiment):
         raise ConfigError(awaited, f"{ENTRY} is {type(experiment).__name__}", hint=hint)
-    return experiment
+    return replace(experiment, file=path.resolve())

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from lab.config import LabFile
 from lab.errors import ConfigError
 from lab.results import (
+    BootIdentity,
     Cell,
     Check,
     CpuShare,
@@ -114,6 +116,7 @@ class Findings:
         excerpt: str | None = None,
         machine: dict[str, Any] | None = None,
         kernel: KernelIdentity | None = None,
+        boot: BootIdentity | None = None,
     ) -> Mode:
         """Freeze the findings into the record's form."""
         return Mode(
@@ -135,6 +138,7 @@ class Findings:
             details=self.details,
             machine=machine,
             kernel=kernel,
+            boot=boot,
             kernel_reports=self.kernel_reports,
             notes=self.notes,
         )
@@ -189,6 +193,7 @@ class Experiment(Generic[M, P]):
             that can't be run, before anything is built or booted.
         run: runs one mode; raises LabError when it can't come to a verdict.
         quick: parameter values that ``--quick`` puts in place of the defaults.
+        file: the user's file that declares it; None for the lab's own.
     """
 
     name: str
@@ -197,6 +202,7 @@ class Experiment(Generic[M, P]):
     plan: Callable[[LabFile, P], Sequence[M]]
     run: Callable[[Session[M, P]], None]
     quick: Mapping[str, Any] = field(default_factory=dict)
+    file: Path | None = None
 
     def choose(self, given: Mapping[str, Any], *, quick: bool = False) -> P:
         """Validate parameters; what is given wins over ``--quick``, which wins over defaults.

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from lab.results import (
+    BootIdentity,
     Check,
     CpuShare,
     DeviceCounters,
@@ -13,6 +14,7 @@ from lab.results import (
     Mode,
     MovePoint,
     Outcome,
+    QemuIdentity,
     Record,
     worst,
 )
@@ -25,6 +27,20 @@ KERNEL = KernelIdentity(
     source_hash="a" * 64,
     config_hash="b" * 64,
     compiler="gcc 14",
+)
+QEMU = QemuIdentity(
+    base="10.0",
+    version="10.0.13",
+    source_version="1:10.0.13+ds-0+deb13u1",
+    source_hash="d" * 24,
+    devices_hash="e" * 24,
+    compiler="gcc 14",
+)
+BOOT = BootIdentity(
+    kernel_hash="1" * 64,
+    initramfs_hash="2" * 64,
+    command_line="console=ttyS0,115200",
+    argv=["<qemu>", "-append", "console=ttyS0,115200"],
 )
 
 

@@ -13,7 +13,8 @@ import lab
 ROOT = Path(lab.__file__).parent
 _RUNNING = {
     *("bench", "run", "run_mode", "run_folder", "each", "options", "input_options"),
-    *("mutations", "failures", "cli", "cli_kernel", "pytest_plugin"),
+    *("run_inputs", "run_bundle", "replay", "archive_file"),
+    *("failures", "cli", "cli_kernel", "cli_replay", "mutations", "pytest_plugin"),
 }
 _JUDGING = {"dcbm", "experiments", "results", "report"}
 

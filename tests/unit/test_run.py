@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from records import KERNEL
+from records import BOOT, KERNEL, QEMU
 
 from lab.config import Engine, LabFile
 from lab.errors import (
@@ -29,7 +29,7 @@ from lab.errors import (
 from lab.experiments.base import Experiment, Fault, ModePlan, Parameters, Session
 from lab.machine.health import Kind, Report
 from lab.progress import SilentProgress
-from lab.results import Check, DeviceCounters, KernelIdentity, Outcome, Record
+from lab.results import BootIdentity, Check, DeviceCounters, KernelIdentity, Outcome, Record
 from lab.run import run_experiment
 from lab.run_folder import RunFolder
 from lab.run_mode import RunOptions
@@ -64,6 +64,14 @@ class ScriptedBench:
         self.qemu_version = "10.0.13"
         self.accelerator = "tcg"
         self.guests: dict[str, ScriptedGuest] = {}
+
+        self.qemu_identity = QEMU
+
+    def keep(self, folder: Path) -> None:
+        """There are no patches."""
+
+    def boot_of(self, mode: ModePlan) -> BootIdentity:
+        return BOOT
 
     def kernel_of(self, mode: ModePlan) -> KernelIdentity:
         return KERNEL.model_copy(update={"series": "c" * 64 if mode.patched else None})
