@@ -24,8 +24,10 @@ from lab.experiments.base import ModePlan
 from lab.machine import BootFiles, Guest, MachineSpec, boot
 from lab.progress import Progress
 from lab.results import KernelIdentity, PatchIdentity
+from lab.variants import stretch
 
-# Host seconds for a whole mode: only a guard for what no single program's limit catches.
+# Host seconds for a whole mode on a plain kernel: only a guard for what no single program's limit
+# catches.
 SESSION_TIMEOUT_S = 3600.0
 _OURS = {"compact_trigger", "dma_probe"}
 
@@ -72,7 +74,7 @@ class BuiltBench:
             files,
             folder,
             mode.machine.clock,
-            SESSION_TIMEOUT_S,
+            stretch(SESSION_TIMEOUT_S, mode.machine.kernel.variant),
             mode.command_line,
             on_start=on_start,
         ) as guest:

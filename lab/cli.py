@@ -132,8 +132,13 @@ def run(
         int, typer.Option(min=1, help="Modes at once.", show_default="CPUs, at most 2")
     ] = RunOptions().jobs,
     timeout: Annotated[
-        float, typer.Option(min=1, help="Seconds that a program in the guest may take.")
-    ] = RunOptions().program_timeout_s,
+        float | None,
+        typer.Option(
+            min=1,
+            help="Seconds that a program in the guest may take.",
+            show_default="300, more with an instrumented kernel",
+        ),
+    ] = None,
 ) -> None:
     """Run an experiment and print its table; everything about it is kept in a folder."""
     signal.signal(signal.SIGTERM, terminate)

@@ -20,6 +20,7 @@ from lab.results import KernelIdentity, KernelReport, Mode, Outcome
 
 if TYPE_CHECKING:
     from lab.machine.guest import Guest
+from lab.variants import PROGRAM_TIMEOUT_S, stretch
 
 MAX_DEFAULT_JOBS = 2
 
@@ -56,14 +57,15 @@ class RunOptions:
         jobs: modes at once.
         only: names of the modes to run; empty means all.
         faults: what to break in every mode.
-        program_timeout_s: host seconds that a program in the guest may take.
+        program_timeout_s: host seconds that a program in the guest may take; None is the usual
+            time, longer with an instrumented kernel.
         quick: whether ``--quick`` chose the parameters; for the record.
     """
 
     jobs: int = field(default_factory=lambda: min(os.cpu_count() or 1, MAX_DEFAULT_JOBS))
     only: tuple[str, ...] = ()
     faults: tuple[Fault, ...] = ()
-    program_timeout_s: float = 300.0
+    program_timeout_s: float | None = None
     quick: bool = False
 
 
@@ -134,7 +136,7 @@ def run_mode(
                 parameters=parameters,
                 findings=findings,
                 faults=options.faults,
-                program_timeout_s=options.program_timeout_s,
+                program_timeout_s=program_timeout_s(plan, options),
             )
             if say is not None:
                 session.say = say
@@ -180,6 +182,13 @@ def _as_told(failure: Exception, log: Path) -> LabError:
         "an experiment that runs through",
         f"{type(failure).__name__}: {failure}",
         log=log,
+def program_timeout_s(plan: ModePlan, options: RunOptions) -> float:
+    """Host seconds that a program of a mode may take: what the user said, or the kernel's own."""
+    if options.program_timeout_s is not None:
+        return options.program_timeout_s
+    return stretch(PROGRAM_TIMEOUT_S, plan.machine.kernel.variant)
+
+
         hint="correct the experiment",
     )
 
