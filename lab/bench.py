@@ -60,6 +60,10 @@ class BuiltBench:
         """The kernel that a mode boots."""
         return identity(self.artifacts[choice_of(mode, self.inputs)][0])
 
+    def coverage_notes(self, mode: ModePlan) -> Path | None:
+        """What turns the line counters of a mode's kernel into lines; None if it counts none."""
+        return self.artifacts[choice_of(mode, self.inputs)][0].coverage
+
     @contextmanager
     def boot(
         self, mode: ModePlan, folder: Path, on_start: Callable[[Guest], None]

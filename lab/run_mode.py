@@ -16,6 +16,9 @@ from lab.config import LabFile
 from lab.errors import GuestCrash, GuestLost, GuestTimeout, HostError, LabError
 from lab.experiments import dma_path
 from lab.experiments.base import Experiment, Fault, Findings, ModePlan, Parameters, Session
+from lab.experiments.kernel_faults import DEVICE as KERNEL
+from lab.guest_coverage import collect
+from lab.line_coverage import KEY as COVERAGE
 from lab.results import KernelIdentity, KernelReport, Mode, Outcome
 
 if TYPE_CHECKING:
@@ -38,6 +41,9 @@ class Bench(Protocol):
 
     def kernel_of(self, mode: ModePlan) -> KernelIdentity:
         """The kernel that a mode boots."""
+
+    def coverage_notes(self, mode: ModePlan) -> Path | None:
+        """What turns the line counters of a mode's kernel into lines; None if it counts none."""
 
     @property
     def accelerator(self) -> str:
@@ -143,6 +149,7 @@ def run_mode(
             experiment.run(session)
             _note_faults(session)
             _confirm_dma_path(session)
+            _keep_coverage(session, bench, folder)
         outcome = findings.verdict()
         if not findings.checks:
             error = "awaited: at least one check\nseen:    the experiment made none"
@@ -244,6 +251,20 @@ def _keep_reports(guest: Guest, findings: Findings) -> None:
 
 def describe(error: LabError, root: Path) -> str:
     """An error's text with its log's path relative to `root`, so that it is the same anywhere."""
+def _keep_coverage(session: Session[Any, Any], bench: Bench, folder: Path) -> None:
+    """Keep which lines of the kernel ran, if it counts them."""
+    notes = bench.coverage_notes(session.mode)
+    if notes is None:
+        return
+    session.say("reading the kernel's line counters")
+    found = collect(session.guest, notes, folder)
+    session.findings.details[COVERAGE] = found.model_dump(mode="json")
+    if found.patches:
+        session.findings.notes.append(
+            f"coverage: {found.added_and_run} of {found.added} lines that the patches add ran"
+        )
+
+
     if error.log is None or not error.log.is_absolute():
         relative = error.log
     else:

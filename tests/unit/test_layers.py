@@ -13,6 +13,7 @@ import lab
 ROOT = Path(lab.__file__).parent
 _RUNNING = {
     *("bench", "run", "run_mode", "run_folder", "each", "options", "input_options"),
+    "guest_coverage",
     *("failures", "cli", "cli_kernel", "pytest_plugin"),
 }
 _JUDGING = {"dcbm", "experiments", "results", "report"}
@@ -21,6 +22,7 @@ _JUDGING = {"dcbm", "experiments", "results", "report"}
 FORBIDDEN = {
     "errors": {path.stem for path in ROOT.iterdir()} - {"errors"},
     "results": {path.stem for path in ROOT.iterdir()} - {"results"},
+    "line_coverage": {path.stem for path in ROOT.iterdir()} - {"line_coverage"},
     "config": _RUNNING | _JUDGING | {"machine", "build", "sources", "cache"},
     "sources": _RUNNING | _JUDGING | {"machine", "build", "devices"},
     "build": _RUNNING | _JUDGING | {"machine", "devices"},
