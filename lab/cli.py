@@ -40,6 +40,7 @@ from lab.input_options import (
 )
 from lab.options import (
     OptionError,
+    check_kernel_faults,
     check_modes,
     choose_experiment,
     choose_lab_file,
@@ -114,7 +115,8 @@ def run(
         list[str] | None,
         typer.Option(
             metavar="DEVICE:KIND[:KEY=VALUE,…]",
-            help="Break an engine before the measurement, as in dma0:flip-byte:nth=100,offset=5.",
+            help="Break an engine before the measurement, as in dma0:flip-byte:nth=100,offset=5, "
+            "or fail the kernel's allocations, as in kernel:failslab:interval=7.",
         ),
     ] = None,
     series: SeriesOption = None,
@@ -167,6 +169,8 @@ def run(
             config=config,
         )
         check_bases(lab)
+        if not inputs.given:  # what others bring may have it in any variant
+            check_kernel_faults(faults, lab)
         inputs.assert_outside(output or Path("runs"))
         started = datetime.now(UTC)
         options = RunOptions(jobs, tuple(mode or ()), faults, timeout, quick)

@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lab.config import LabFile
-from lab.errors import GuestCrash, GuestLost, GuestTimeout, HostError, LabError
+from lab.errors import GuestCrash, GuestLost, GuestTimeout, HostError, LabError, PremiseError
 from lab.experiments import dma_path
 from lab.experiments.base import Experiment, Fault, Findings, ModePlan, Parameters, Session
 from lab.experiments.kernel_faults import DEVICE as KERNEL
 from lab.guest_coverage import collect
 from lab.line_coverage import KEY as COVERAGE
 from lab.results import KernelIdentity, KernelReport, Mode, Outcome
+from lab.variants import PROGRAM_TIMEOUT_S, stretch
 
 if TYPE_CHECKING:
     from lab.machine.guest import Guest
-from lab.variants import PROGRAM_TIMEOUT_S, stretch
 
 MAX_DEFAULT_JOBS = 2
 
@@ -182,13 +182,6 @@ def run_mode(
     return mode
 
 
-def _as_told(failure: Exception, log: Path) -> LabError:
-    if isinstance(failure, OSError):
-        return HostError.of(failure, log)
-    return LabError(
-        "an experiment that runs through",
-        f"{type(failure).__name__}: {failure}",
-        log=log,
 def program_timeout_s(plan: ModePlan, options: RunOptions) -> float:
     """Host seconds that a program of a mode may take: what the user said, or the kernel's own."""
     if options.program_timeout_s is not None:
@@ -196,6 +189,13 @@ def program_timeout_s(plan: ModePlan, options: RunOptions) -> float:
     return stretch(PROGRAM_TIMEOUT_S, plan.machine.kernel.variant)
 
 
+def _as_told(failure: Exception, log: Path) -> LabError:
+    if isinstance(failure, OSError):
+        return HostError.of(failure, log)
+    return LabError(
+        "an experiment that runs through",
+        f"{type(failure).__name__}: {failure}",
+        log=log,
         hint="correct the experiment",
     )
 
@@ -205,12 +205,19 @@ def _note_faults(session: Session[Any, Any]) -> None:
     if not session.faults:
         return
     findings = session.findings
-    faults = session.guest.faults()
+    faults = [*session.guest.faults(), *_kernel_faults(session)]
     findings.details["faults"] = faults
     counted = findings.device
     if not session.mode.patched and counted is not None and counted.descriptors == 0:
         # The baseline of an offload: its engines have nothing to do, so nothing to fail at.
         return
+    idle = [fault["kind"] for fault in faults if fault["device"] == KERNEL and not fault["hits"]]
+    if idle:
+        raise PremiseError(
+            f"the kernel to fail allocations by {' and '.join(idle)}",
+            "none failed: nothing was tested",
+            hint="let it reach more: another cache or module, sleeping=true, interval=1",
+        )
     findings.notes += [
         f"the fault {fault.get('kind', '?')} in {fault.get('device', '?')} never struck: "
         "nothing was broken, the outcome says nothing about it"
@@ -221,6 +228,19 @@ def _note_faults(session: Session[Any, Any]) -> None:
         findings.notes.append("no fault was armed: the experiment never injects what was asked for")
 
 
+def _kernel_faults(session: Session[Any, Any]) -> list[dict[str, Any]]:
+    """Take the kernel's own faults back, and say how often each struck."""
+    told = []
+    for armed in session.armed:
+        described = armed.describe()
+        armed.release()
+        told.append(
+            {"device": armed.device, "kind": described["kind"], "hits": described["struck"]}
+        )
+        session.findings.details.setdefault("kernel_faults", []).append(described)
+    return told
+
+
 def _confirm_dma_path(session: Session[Any, Any]) -> None:
     """Make sure that the copies went through what the machine has before memory; keep the proof."""
     counted = session.findings.device
@@ -229,6 +249,20 @@ def _confirm_dma_path(session: Session[Any, Any]) -> None:
     )
     if found:
         session.findings.details["dma_path"] = found
+
+
+def _keep_coverage(session: Session[Any, Any], bench: Bench, folder: Path) -> None:
+    """Keep which lines of the kernel ran, if it counts them."""
+    notes = bench.coverage_notes(session.mode)
+    if notes is None:
+        return
+    session.say("reading the kernel's line counters")
+    found = collect(session.guest, notes, folder)
+    session.findings.details[COVERAGE] = found.model_dump(mode="json")
+    if found.patches:
+        session.findings.notes.append(
+            f"coverage: {found.added_and_run} of {found.added} lines that the patches add ran"
+        )
 
 
 def _keep_reports(guest: Guest, findings: Findings) -> None:
@@ -251,20 +285,6 @@ def _keep_reports(guest: Guest, findings: Findings) -> None:
 
 def describe(error: LabError, root: Path) -> str:
     """An error's text with its log's path relative to `root`, so that it is the same anywhere."""
-def _keep_coverage(session: Session[Any, Any], bench: Bench, folder: Path) -> None:
-    """Keep which lines of the kernel ran, if it counts them."""
-    notes = bench.coverage_notes(session.mode)
-    if notes is None:
-        return
-    session.say("reading the kernel's line counters")
-    found = collect(session.guest, notes, folder)
-    session.findings.details[COVERAGE] = found.model_dump(mode="json")
-    if found.patches:
-        session.findings.notes.append(
-            f"coverage: {found.added_and_run} of {found.added} lines that the patches add ran"
-        )
-
-
     if error.log is None or not error.log.is_absolute():
         relative = error.log
     else:
