@@ -27,8 +27,10 @@ from lab.machine import BootFiles, Guest, MachineSpec, boot
 from lab.machine.argv import build_argv, kernel_command_line
 from lab.progress import Progress
 from lab.results import BootIdentity, KernelIdentity, PatchIdentity, QemuIdentity
+from lab.variants import stretch
 
-# Host seconds for a whole mode: only a guard for what no single program's limit catches.
+# Host seconds for a whole mode on a plain kernel: only a guard for what no single program's limit
+# catches.
 SESSION_TIMEOUT_S = 3600.0
 _OURS = {"compact_trigger", "dma_probe"}
 
@@ -108,6 +110,10 @@ class BuiltBench:
         """The kernel that a mode boots."""
         return identity(self.artifacts[choice_of(mode, self.inputs)][0])
 
+    def coverage_notes(self, mode: ModePlan) -> Path | None:
+        """What turns the line counters of a mode's kernel into lines; None if it counts none."""
+        return self.artifacts[choice_of(mode, self.inputs)][0].coverage
+
     @contextmanager
     def boot(
         self, mode: ModePlan, folder: Path, on_start: Callable[[Guest], None]
@@ -122,7 +128,7 @@ class BuiltBench:
             files,
             folder,
             mode.machine.clock,
-            SESSION_TIMEOUT_S,
+            stretch(SESSION_TIMEOUT_S, mode.machine.kernel.variant),
             mode.command_line,
             on_start=on_start,
         ) as guest:

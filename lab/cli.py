@@ -41,6 +41,7 @@ from lab.input_options import (
 )
 from lab.options import (
     OptionError,
+    check_kernel_faults,
     check_modes,
     choose_experiment,
     choose_lab_file,
@@ -115,7 +116,8 @@ def run(
         list[str] | None,
         typer.Option(
             metavar="DEVICE:KIND[:KEY=VALUE,…]",
-            help="Break an engine before the measurement, as in dma0:flip-byte:nth=100,offset=5.",
+            help="Break an engine before the measurement, as in dma0:flip-byte:nth=100,offset=5, "
+            "or fail the kernel's allocations, as in kernel:failslab:interval=7.",
         ),
     ] = None,
     series: SeriesOption = None,
@@ -133,8 +135,13 @@ def run(
         int, typer.Option(min=1, help="Modes at once.", show_default="CPUs, at most 2")
     ] = RunOptions().jobs,
     timeout: Annotated[
-        float, typer.Option(min=1, help="Seconds that a program in the guest may take.")
-    ] = RunOptions().program_timeout_s,
+        float | None,
+        typer.Option(
+            min=1,
+            help="Seconds that a program in the guest may take.",
+            show_default="300, more with an instrumented kernel",
+        ),
+    ] = None,
 ) -> None:
     """Run an experiment and print its table; everything about it is kept in a folder."""
     signal.signal(signal.SIGTERM, terminate)
@@ -164,6 +171,8 @@ def run(
             config=config,
         )
         check_bases(lab)
+        if not inputs.given:  # what others bring may have it in any variant
+            check_kernel_faults(faults, lab)
         inputs.assert_outside(output or Path("runs"))
         started = datetime.now(UTC)
         options = RunOptions(jobs, tuple(mode or ()), faults, timeout, quick)

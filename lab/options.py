@@ -15,6 +15,9 @@ from lab import experiments
 from lab.config import Clock, LabFile, read_lab_file
 from lab.errors import ConfigError
 from lab.experiments.base import Experiment, Fault
+from lab.experiments.kernel_faults import DEVICE as KERNEL
+from lab.experiments.kernel_faults import VARIANTS as FAULTY_VARIANTS
+from lab.experiments.kernel_faults import KernelFault
 
 # Sections of the lab file that describe the machine; any other key is the experiment's.
 _SECTIONS = ("topology", "engine", "kernel", "qemu")
@@ -48,7 +51,9 @@ _LIMITS = {
     "queue": (0, 15),
 }
 _EXAMPLE = "dma0:flip-byte:nth=100,offset=5"
-_FAULT = re.compile(r"(?P<device>dma\d+):(?P<kind>[a-z][a-z0-9-]*)(?::(?P<arguments>.+))?")
+_FAULT = re.compile(
+    rf"(?P<device>dma\d+|{KERNEL}):(?P<kind>[a-z][a-z0-9_-]*)(?::(?P<arguments>.+))?"
+)
 
 
 class OptionError(ValueError):
@@ -154,6 +159,8 @@ def _index(items: list[Any], part: str, key: str) -> int:
 def parse_fault(text: str) -> Fault:
     """A fault as ``--inject`` writes it: ``dma0:flip-byte:nth=100,offset=5``.
 
+    The device ``kernel`` is the kernel's own fault injection: ``kernel:failslab:interval=7``.
+
     Raises:
         OptionError: it has another form.
     """
@@ -168,8 +175,30 @@ def parse_fault(text: str) -> Fault:
         if not equals or not key or not value:
             raise OptionError(f"{text!r}: {word!r} is not KEY=VALUE")
         arguments[key] = _fault_value(value)
-    _check_fault(text, match["kind"], arguments)
+    if match["device"] == KERNEL:
+        try:
+            KernelFault.of(match["kind"], arguments)
+        except ConfigError as error:
+            raise OptionError(f"{text!r}: awaited {error.awaited}, seen {error.seen}") from error
+    else:
+        _check_fault(text, match["kind"], arguments)
     return Fault(device=match["device"], kind=match["kind"], arguments=arguments)
+
+
+def check_kernel_faults(faults: Iterable[Fault], lab: LabFile) -> None:
+    """Refuse faults for a kernel of ours that can't inject any, before it is built.
+
+    Raises:
+        ConfigError: it is of another variant; names those that can.
+    """
+    wanted = [fault.kind for fault in faults if fault.device == KERNEL]
+    if wanted and lab.kernel.variant not in FAULTY_VARIANTS:
+        able = " or ".join(variant.value for variant in FAULTY_VARIANTS)
+        raise ConfigError(
+            f"a kernel with fault injection for {', '.join(wanted)}",
+            f"kernel.variant is {lab.kernel.variant.value}",
+            hint=f"choose {able} (--set kernel.variant={FAULTY_VARIANTS[0].value})",
+        )
 
 
 def _check_fault(text: str, kind: str, arguments: dict[str, int | str | bool]) -> None:

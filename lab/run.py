@@ -19,6 +19,7 @@ from lab.checkout import ROOT
 from lab.config import LabFile
 from lab.errors import ConfigError, HostError, LabError
 from lab.experiments.base import Experiment, Findings, ModePlan, Parameters
+from lab.experiments.kernel_faults import DEVICE as KERNEL
 from lab.machine.argv import engine_ids
 from lab.progress import Progress
 from lab.results import HostFacts, Mode, Outcome, Record, worst
@@ -133,7 +134,7 @@ def _assert_fault_engines(plans: Sequence[ModePlan], options: RunOptions) -> Non
     """Refuse a fault for an engine that no mode has, before anything is built."""
     engines = {name for plan in plans for name in engine_ids(plan.machine.engine)}
     for fault in options.faults:
-        if fault.device not in engines:
+        if fault.device not in {*engines, KERNEL}:
             raise ConfigError(
                 f"an engine {fault.device} to inject {fault.kind} into",
                 f"the modes' engines are {', '.join(sorted(engines)) or 'none'}",

@@ -100,7 +100,7 @@ class RunInputs(_Model):
     modes: list[str]
     faults: list[dict[str, int | str | bool]]
     quick: bool
-    timeout_s: float
+    timeout_s: float | None
     everywhere: bool = False
     series: GivenSeries | None = None
     tree: GivenTree | None = None

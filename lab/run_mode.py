@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lab.config import LabFile
-from lab.errors import GuestCrash, GuestLost, GuestTimeout, HostError, LabError
+from lab.errors import GuestCrash, GuestLost, GuestTimeout, HostError, LabError, PremiseError
 from lab.experiments import dma_path
 from lab.experiments.base import Experiment, Fault, Findings, ModePlan, Parameters, Session
+from lab.experiments.kernel_faults import DEVICE as KERNEL
+from lab.guest_coverage import collect
+from lab.line_coverage import KEY as COVERAGE
 from lab.results import (
     BootIdentity,
     KernelIdentity,
@@ -24,6 +27,7 @@ from lab.results import (
     Outcome,
     QemuIdentity,
 )
+from lab.variants import PROGRAM_TIMEOUT_S, stretch
 
 if TYPE_CHECKING:
     from lab.machine.guest import Guest
@@ -55,6 +59,9 @@ class Bench(Protocol):
     def boot_of(self, mode: ModePlan) -> BootIdentity:
         """The files and the machine that a mode boots."""
 
+    def coverage_notes(self, mode: ModePlan) -> Path | None:
+        """What turns the line counters of a mode's kernel into lines; None if it counts none."""
+
     @property
     def accelerator(self) -> str:
         """What executes the guests: ``tcg`` or ``kvm``."""
@@ -73,14 +80,15 @@ class RunOptions:
         jobs: modes at once.
         only: names of the modes to run; empty means all.
         faults: what to break in every mode.
-        program_timeout_s: host seconds that a program in the guest may take.
+        program_timeout_s: host seconds that a program in the guest may take; None is the usual
+            time, longer with an instrumented kernel.
         quick: whether ``--quick`` chose the parameters; for the record.
     """
 
     jobs: int = field(default_factory=lambda: min(os.cpu_count() or 1, MAX_DEFAULT_JOBS))
     only: tuple[str, ...] = ()
     faults: tuple[Fault, ...] = ()
-    program_timeout_s: float = 300.0
+    program_timeout_s: float | None = None
     quick: bool = False
 
 
@@ -151,13 +159,14 @@ def run_mode(
                 parameters=parameters,
                 findings=findings,
                 faults=options.faults,
-                program_timeout_s=options.program_timeout_s,
+                program_timeout_s=program_timeout_s(plan, options),
             )
             if say is not None:
                 session.say = say
             experiment.run(session)
             _note_faults(session)
             _confirm_dma_path(session)
+            _keep_coverage(session, bench, folder)
         outcome = findings.verdict()
         if not findings.checks:
             error = "awaited: at least one check\nseen:    the experiment made none"
@@ -191,6 +200,13 @@ def run_mode(
     return mode
 
 
+def program_timeout_s(plan: ModePlan, options: RunOptions) -> float:
+    """Host seconds that a program of a mode may take: what the user said, or the kernel's own."""
+    if options.program_timeout_s is not None:
+        return options.program_timeout_s
+    return stretch(PROGRAM_TIMEOUT_S, plan.machine.kernel.variant)
+
+
 def _as_told(failure: Exception, log: Path) -> LabError:
     if isinstance(failure, OSError):
         return HostError.of(failure, log)
@@ -207,12 +223,19 @@ def _note_faults(session: Session[Any, Any]) -> None:
     if not session.faults:
         return
     findings = session.findings
-    faults = session.guest.faults()
+    faults = [*session.guest.faults(), *_kernel_faults(session)]
     findings.details["faults"] = faults
     counted = findings.device
     if not session.mode.patched and counted is not None and counted.descriptors == 0:
         # The baseline of an offload: its engines have nothing to do, so nothing to fail at.
         return
+    idle = [fault["kind"] for fault in faults if fault["device"] == KERNEL and not fault["hits"]]
+    if idle:
+        raise PremiseError(
+            f"the kernel to fail allocations by {' and '.join(idle)}",
+            "none failed: nothing was tested",
+            hint="let it reach more: another cache or module, sleeping=true, interval=1",
+        )
     findings.notes += [
         f"the fault {fault.get('kind', '?')} in {fault.get('device', '?')} never struck: "
         "nothing was broken, the outcome says nothing about it"
@@ -223,6 +246,19 @@ def _note_faults(session: Session[Any, Any]) -> None:
         findings.notes.append("no fault was armed: the experiment never injects what was asked for")
 
 
+def _kernel_faults(session: Session[Any, Any]) -> list[dict[str, Any]]:
+    """Take the kernel's own faults back, and say how often each struck."""
+    told = []
+    for armed in session.armed:
+        described = armed.describe()
+        armed.release()
+        told.append(
+            {"device": armed.device, "kind": described["kind"], "hits": described["struck"]}
+        )
+        session.findings.details.setdefault("kernel_faults", []).append(described)
+    return told
+
+
 def _confirm_dma_path(session: Session[Any, Any]) -> None:
     """Make sure that the copies went through what the machine has before memory; keep the proof."""
     counted = session.findings.device
@@ -231,6 +267,20 @@ def _confirm_dma_path(session: Session[Any, Any]) -> None:
     )
     if found:
         session.findings.details["dma_path"] = found
+
+
+def _keep_coverage(session: Session[Any, Any], bench: Bench, folder: Path) -> None:
+    """Keep which lines of the kernel ran, if it counts them."""
+    notes = bench.coverage_notes(session.mode)
+    if notes is None:
+        return
+    session.say("reading the kernel's line counters")
+    found = collect(session.guest, notes, folder)
+    session.findings.details[COVERAGE] = found.model_dump(mode="json")
+    if found.patches:
+        session.findings.notes.append(
+            f"coverage: {found.added_and_run} of {found.added} lines that the patches add ran"
+        )
 
 
 def _keep_reports(guest: Guest, findings: Findings) -> None:

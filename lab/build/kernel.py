@@ -10,6 +10,7 @@ from pathlib import Path
 from lab.build.kernel_plan import KernelChoice, KernelPlan, make_plan
 from lab.build.kernel_tree import (
     build_dir,
+    keep_coverage,
     kernel_environment,
     log_path,
     make_command,
@@ -17,6 +18,7 @@ from lab.build.kernel_tree import (
     open_build,
     prepare_source,
 )
+from lab.build.profiling import NOTES
 from lab.cache import Cache
 from lab.config import ControlLayout, Variant
 from lab.errors import BuildError
@@ -68,6 +70,12 @@ class KernelArtifact:
     def modules_dir(self) -> Path:
         """``lib/modules/<release>`` with the kernel's own modules."""
         return self.path / "root" / "lib" / "modules" / self.release
+
+    @property
+    def coverage(self) -> Path | None:
+        """What turns its counters into lines (`lab.build.profiling`); None if it counts none."""
+        notes = self.path / NOTES
+        return notes if notes.is_dir() else None
 
     @property
     def key(self) -> str:
@@ -173,6 +181,7 @@ def _collect(cache: Cache, plan: KernelPlan, out: Path, directory: Path) -> None
         error=BuildError,
     ).strip()
     (directory / "release").write_text(f"{release}\n", encoding="utf-8")
+    keep_coverage(plan, out, directory)
     argv = [*make_command(out), "-s", f"INSTALL_MOD_PATH={directory / 'root'}", "modules_install"]
     run_program(make_program(cache, argv, out, "installed modules", log_path(cache, plan)))
     # it would lead the guest to a directory of this host

@@ -26,6 +26,7 @@ from lab.build.kconfig import split_known
 from lab.build.kernel_plan import KernelPlan
 from lab.build.local_tree import copy_tree
 from lab.build.merge import apply_series
+from lab.build.profiling import keep_notes, profiling_arguments
 from lab.build.series import Series
 from lab.build.source_tree import link_tree, unpack
 from lab.build.toolchain import compiler_environment, count_jobs, find_compiler
@@ -79,7 +80,8 @@ def open_build(cache: Cache, plan: KernelPlan, progress: Progress) -> Iterator[P
             _configure(cache, plan, out, log, progress)
             with progress.step(f"building {label}", log=log) as step:
                 make = make_command(out)
-                argv = [*make, f"-j{count_jobs()}", "vmlinux", "modules"]
+                jobs = f"-j{count_jobs()}"
+                argv = [*make, *profiling_arguments(plan, out), jobs, "vmlinux", "modules"]
                 program = make_program(cache, argv, out, f"a built {label}", log)
                 run_program(program, step, _count_objects())
             stamp.write_text(plan.key, encoding="utf-8")
@@ -98,6 +100,16 @@ def prepare_source(cache: Cache, plan: KernelPlan, progress: Progress) -> None:
         if tree.interrupted:
             _sweep(tree)
         _prepare_source(tree.path, plan, log_path(cache, plan), progress)
+
+
+def keep_coverage(plan: KernelPlan, out: Path, directory: Path) -> None:
+    """Keep what a kernel that counts its lines needs to be understood, in an artifact.
+
+    Raises:
+        BuildError: the build counts nothing.
+    """
+    others = _other_bases(out.parent.with_name("vanilla"))
+    keep_notes(plan, out, directory, _label(plan), others)
 
 
 def make_command(out: Path) -> list[str | Path]:
@@ -166,13 +178,10 @@ def _patch_tree(
     fresh = tree.with_name(f".partial-{tree.name}")
     shutil.rmtree(fresh, ignore_errors=True)
     link_tree(vanilla, fresh, log)
-    label = f"base {plan.choice.base} ({plan.fetched.version})"
-    if plan.local is not None:
-        label = f"{plan.local.path} ({plan.local.version})"
     try:
         with progress.step(f"applying {len(series.patches)} patches of {series.origin}", log=log):
             others = _other_bases(vanilla)
-            merge = apply_series(series, vanilla, fresh, label=label, others=others)
+            merge = apply_series(series, vanilla, fresh, label=_label(plan), others=others)
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
@@ -182,6 +191,13 @@ def _patch_tree(
         progress.warn(f"changes nothing, the base has it already: {name}")
     write_changes(fresh, merge.changes)
     fresh.replace(tree)
+
+
+def _label(plan: KernelPlan) -> str:
+    """The source's name for messages."""
+    if plan.local is not None:
+        return f"{plan.local.path} ({plan.local.version})"
+    return f"base {plan.choice.base} ({plan.fetched.version})"
 
 
 def _other_bases(vanilla: Path) -> dict[str, Path]:

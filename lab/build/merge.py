@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,8 @@ _OTHER_ERROR = re.compile(r"^error: (.+)$", re.MULTILINE)
 _SHOWN_LINES = 6
 _LINK = "120000"
 _EXECUTABLE = "100755"
+# In git blame --porcelain each line of the file has one: commit, line then, line now.
+_BLAMED = re.compile(r"^([0-9a-f]{40,64}) \d+ (\d+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,13 @@ class Merge:
         changes: every file that differs from the base, by path; None where it is deleted.
         merged: patches that needed a three-way merge.
         known: patches that change nothing: the base has them already.
+        trees: git's names of what the base was and of what each patch made of it.
     """
 
     changes: dict[str, Change | None] = field(default_factory=dict)
     merged: list[str] = field(default_factory=list)
     known: list[str] = field(default_factory=list)
+    trees: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -81,18 +86,39 @@ def apply_series(
     place.mkdir(parents=True)
     try:
         scratch = _Scratch(place, series)
-        merge, refusal = scratch.apply_to(base)
-        if refusal is not None and others:
-            # Their blobs, and what the series makes of them, are what three-way merges need.
-            fitting = [name for name, other in others.items() if scratch.apply_to(other)[1] is None]
-            merge, refusal = scratch.apply_to(base)
-            if refusal is not None:
-                raise _as_error(series, refusal, label, list(others), fitting)
-        if refusal is not None:
-            raise _as_error(series, refusal, label, list(others), [])
+        merge = _merge(scratch, base, label, others)
         scratch.write(merge, tree)
     finally:
         shutil.rmtree(place, ignore_errors=True)
+    return merge
+
+
+def added_lines(
+    series: Series, base: Path, *, label: str, others: Mapping[str, Path]
+) -> list[dict[str, list[int]]]:
+    """For each patch the lines that it added and no later one took: by path, as numbered at last.
+
+    Raises:
+        BuildError: a patch does not apply.
+        HostError: git fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="dcbm-lab-") as place:
+        scratch = _Scratch(Path(place), series)
+        merge = _merge(scratch, base, label, others)
+        return scratch.blame(merge)
+
+
+def _merge(scratch: _Scratch, base: Path, label: str, others: Mapping[str, Path]) -> Merge:
+    series = scratch.series
+    merge, refusal = scratch.apply_to(base)
+    if refusal is not None and others:
+        # Their blobs, and what the series makes of them, are what three-way merges need.
+        fitting = [name for name, other in others.items() if scratch.apply_to(other)[1] is None]
+        merge, refusal = scratch.apply_to(base)
+        if refusal is not None:
+            raise _as_error(series, refusal, label, list(others), fitting)
+    if refusal is not None:
+        raise _as_error(series, refusal, label, list(others), [])
     return merge
 
 
@@ -118,9 +144,9 @@ class _Scratch:
     def apply_to(self, base: Path) -> tuple[Merge, _Refusal | None]:
         """Apply the series to a base's files; what it made so far stays known as blobs."""
         start = self._seed(base)
-        merge = Merge()
+        merge = Merge(trees=[start])
         for patch in self.series.patches:
-            before = self._tree()
+            before = merge.trees[-1]
             plain = self.git.ask("apply", "--index", "--whitespace=nowarn", "-", stdin=patch.diff)
             if not plain.ok:
                 three = self.git.ask(
@@ -130,10 +156,29 @@ class _Scratch:
                     refusal = _Refusal(patch, self._diagnose(patch, before, three.said))
                     return merge, refusal
                 merge.merged.append(patch.name)
-            if self._tree() == before:
+            merge.trees.append(self._tree())
+            if merge.trees[-1] == before:
                 merge.known.append(patch.name)
         merge.changes = self._changes(start)
         return merge, None
+
+    def blame(self, merge: Merge) -> list[dict[str, list[int]]]:
+        """Which lines of the result each patch added."""
+        commits: list[str] = []
+        for tree in merge.trees:
+            parent = ("-p", commits[-1]) if commits else ()
+            made = self.git.tell("commit-tree", tree, *parent, "-m", str(len(commits)))
+            commits.append(made.decode().strip())
+        added: list[dict[str, list[int]]] = [{} for _ in self.series.patches]
+        for path, change in merge.changes.items():
+            if change is None or change.mode == _LINK:
+                continue
+            blamed = self.git.tell("blame", "--porcelain", commits[-1], "--", path)
+            for commit, line in _BLAMED.findall(blamed.decode("utf-8", errors="replace")):
+                step = commits.index(commit)
+                if step:
+                    added[step - 1].setdefault(path, []).append(int(line))
+        return added
 
     def write(self, merge: Merge, tree: Path) -> None:
         """Bring the changes into a tree."""

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lab.config import LabFile
 from lab.errors import ConfigError
+from lab.experiments import kernel_faults
 from lab.results import (
     BootIdentity,
     Cell,
@@ -68,8 +69,8 @@ class Fault:
     """A fault to inject into an engine when a mode has made its premises true.
 
     Attributes:
-        device: the engine's id, ``dma0`` to ``dma15``.
-        kind: the fault's name as the device model spells it.
+        device: the engine's id, ``dma0`` to ``dma15``; ``kernel`` for the kernel's own injection.
+        kind: the fault's name as the device model, or the kernel, spells it.
         arguments: what else the injection takes, numbers already converted.
     """
 
@@ -160,6 +161,7 @@ class Session(Generic[M, P]):
         faults: what the user asked to break.
         program_timeout_s: host seconds that a program in the guest may take.
         say: shows one line of progress.
+        armed: the kernel's own faults, once they are injected.
     """
 
     guest: Guest
@@ -169,11 +171,16 @@ class Session(Generic[M, P]):
     faults: tuple[Fault, ...] = ()
     program_timeout_s: float = 300.0
     say: Callable[[str], None] = lambda _text: None
+    armed: list[kernel_faults.Armed] = field(default_factory=list)
 
     def inject_faults(self) -> None:
         """Arm the faults asked for; a run function calls this right before what it measures."""
         for fault in self.faults:
-            self.guest.inject_fault(fault.device, fault.kind, **fault.arguments)
+            if fault.device == kernel_faults.DEVICE:
+                wanted = kernel_faults.KernelFault.of(fault.kind, fault.arguments)
+                self.armed.append(kernel_faults.arm(self.guest, wanted))
+            else:
+                self.guest.inject_fault(fault.device, fault.kind, **fault.arguments)
         if self.faults:
             self.findings.details["injected"] = [
                 {"device": fault.device, "kind": fault.kind, **fault.arguments}

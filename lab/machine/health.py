@@ -29,12 +29,22 @@ class Kind(StrEnum):
     LOCKUP = "lockup"
     RCU_STALL = "RCU stall"
     BAD_PAGE = "bad page"
+    DATA_RACE = "data race"
+    LEAK = "leak"
     OUT_OF_MEMORY = "out of memory"
     WARNING = "warning"
 
 
-FATAL = frozenset(Kind) - {Kind.OUT_OF_MEMORY, Kind.WARNING}
-"""The kinds that make a run a CRASH; the others are facts for the record."""
+FATAL = frozenset(Kind) - {Kind.DATA_RACE, Kind.LEAK, Kind.OUT_OF_MEMORY, Kind.WARNING}
+"""The kinds that make a run a CRASH; the others are facts for the record.
+
+What KASAN and UBSAN report is wrong in C, whatever comes of it, so it is fatal. A data race that
+KCSAN reports is two unmarked accesses to one word: much of the kernel has such that do no harm, and
+the kernel goes on; were they fatal, no run of a kcsan kernel would come to its end. A race that an
+ASSERT_EXCLUSIVE forbids is fatal: there somebody has said that it does harm. kmemleak suspects: it
+may miss a pointer, and only a scan that an experiment asks for can report, so the experiment is to
+judge.
+"""
 
 
 @dataclass(frozen=True)
@@ -70,8 +80,9 @@ _STARTS: Sequence[tuple[Kind, re.Pattern[str]]] = tuple(
     for kind, pattern in (
         (Kind.PANIC, r"Kernel panic - not syncing"),
         (Kind.PANIC, r"Internal error: |PANIC: (?:early exception|double fault)"),
+        (Kind.DATA_RACE, r"BUG: KCSAN: data-race in "),
         (Kind.SANITIZER, r"BUG: K(?:ASAN|FENCE|CSAN|MSAN): |UBSAN: "),
-        (Kind.SANITIZER, r"kmemleak: \d+ new suspected memory leaks"),
+        (Kind.LEAK, r"kmemleak: \d+ new suspected memory leaks"),
         (Kind.LOCKUP, r"(?:watchdog: )?BUG: (?:soft lockup|workqueue lockup)"),
         (Kind.LOCKUP, r"(?:watchdog: )?(?:CPU\d+: )?Watchdog detected hard LOCKUP"),
         (Kind.LOCKUP, r"NMI watchdog: Watchdog detected hard LOCKUP"),
@@ -104,7 +115,8 @@ _STACK_END = re.compile(r"^ ?</TASK>$")
 _ENDS_WITH_STACK = frozenset(
     {Kind.HUNG_TASK, Kind.LOCKUP, Kind.RCU_STALL, Kind.LOCKDEP, Kind.BAD_PAGE}
 )
-_FRAMED = frozenset({Kind.SANITIZER, Kind.LOCKDEP})
+_FRAMED = frozenset({Kind.SANITIZER, Kind.DATA_RACE, Kind.LOCKDEP})
+_ONE_LINE = frozenset({Kind.LEAK})
 
 
 def _message(line: str) -> str:
@@ -134,6 +146,8 @@ def _begin(lines: Sequence[str], start: int, floor: int) -> int:
 
 def _end(lines: Sequence[str], start: int, kind: Kind) -> int:
     """Number of the line after the report that starts at `start`."""
+    if kind in _ONE_LINE:
+        return start + 1
     stack_ended = False
     limit = min(len(lines), start + MAX_EXCERPT_LINES)
     for index in range(start + 1, limit):

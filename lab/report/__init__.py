@@ -6,6 +6,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from lab.report.console import plain_text
+from lab.report.coverage import coverage_text
 from lab.report.html import html_text
 from lab.report.junit import junit_text
 from lab.report.ktap import ktap_text
@@ -20,6 +21,7 @@ class Format(StrEnum):
     JUNIT = "junit"
     KTAP = "ktap"
     JSON = "json"
+    COVERAGE = "coverage"
 
 
 def render(record: Record, form: Format) -> str:
@@ -35,3 +37,5 @@ def render(record: Record, form: Format) -> str:
             return ktap_text(record)
         case Format.JSON:
             return record.model_dump_json(by_alias=True, indent=2) + "\n"
+        case Format.COVERAGE:
+            return coverage_text(record)

@@ -99,7 +99,9 @@ def test_a_tolerated_kind_does_not_hide_a_fatal_one() -> None:
         ("rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:", Kind.RCU_STALL),
         ("rcu: INFO: rcu_sched self-detected stall on CPU", Kind.RCU_STALL),
         ("BUG: workqueue lockup - pool cpus=1 node=1", Kind.LOCKUP),
-        ("kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)", Kind.SANITIZER),
+        ("kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)", Kind.LEAK),
+        ("BUG: KCSAN: data-race in tick_nohz_stop_tick / timer_expire_remote", Kind.DATA_RACE),
+        ("BUG: KCSAN: assert: race in f / g", Kind.SANITIZER),
         ("compact invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=9", Kind.OUT_OF_MEMORY),
         ("WARNING: CPU: 1 PID: 77 at mm/migrate.c:12 f+0x1/0x2", Kind.WARNING),
     ],
@@ -108,6 +110,8 @@ def test_messages_by_name(message: str, kind: Kind) -> None:
     for prefix in ("", "[    1.234567] ", "[   12.345678][  T123] ", "[   12.345678][    C0] "):
         found = health.scan(f"{prefix}before\n{prefix}{message}\n{prefix} after\n")
         assert [(report.kind, report.title) for report in found] == [(kind, message)]
+        facts = {Kind.DATA_RACE, Kind.LEAK, Kind.OUT_OF_MEMORY, Kind.WARNING}
+        assert found[0].fatal == (kind not in facts)
 
 
 @pytest.mark.parametrize(
@@ -124,13 +128,20 @@ def test_harmless_lines_stay_harmless(line: str) -> None:
     assert health.scan(line + "\n") == []
 
 
-def test_a_kasan_report_is_framed_by_its_rules() -> None:
+@pytest.mark.parametrize(
+    "title",
+    [
+        "BUG: KASAN: slab-use-after-free in f+0x1/0x2",
+        "BUG: KCSAN: data-race in f / g",
+    ],
+)
+def test_a_sanitizers_report_is_framed_by_its_rules(title: str) -> None:
     rule = "=" * 66
     text = "\n".join(
         (
             "[    1.0] before",
             f"[    1.1] {rule}",
-            "[    1.2] BUG: KASAN: slab-use-after-free in f+0x1/0x2",
+            f"[    1.2] {title}",
             "[    1.3]  <TASK>",
             "[    1.4]  </TASK>",
             "[    1.5] Allocated by task 7:",
@@ -140,6 +151,14 @@ def test_a_kasan_report_is_framed_by_its_rules() -> None:
     )
     (report,) = health.scan(text)
     assert report.excerpt.splitlines() == text.splitlines()[1:7]
+
+
+def test_a_leak_is_one_line_and_hides_no_crash_behind_it() -> None:
+    text = "[ 1.0] kmemleak: 1 new suspected memory leaks (see x)\n[ 1.1] kernel BUG at a.c:1!\n"
+    found = health.scan(text)
+    assert [report.kind for report in found] == [Kind.LEAK, Kind.BUG]
+    assert len(found[0].excerpt.splitlines()) == 1
+    assert health.first_fatal(found) is found[1]
 
 
 def test_a_panic_right_after_a_bug_without_a_stack_is_told_apart() -> None:

@@ -18,6 +18,7 @@ from lab.build.kconfig import (
 from lab.checkout import KERNEL_CONFIG
 from lab.config import Variant
 from lab.errors import BuildError, ConfigError
+from lab.experiments.kernel_faults import VARIANTS as FAULT_VARIANTS
 from lab.sources.pins import read_pins
 
 RESOLVED = """\
@@ -128,6 +129,43 @@ def test_our_variants_are_whole(base: str, variant: Variant, patched: bool) -> N
     assert len(symbols & {"CONFIG_PREEMPT_LAZY", "CONFIG_PREEMPT"}) == 1
     assert ("CONFIG_DCBM_DMA" in symbols) == patched
     assert ("CONFIG_KASAN" in symbols) == (variant is Variant.KASAN)
+
+
+# What each variant's name promises, and what it must not have: KCSAN excludes KASAN (lib/Kconfig),
+# and no times are to be measured beside an instrument that nobody asked for.
+INSTRUMENTS = {
+    Variant.PLAIN: set[str](),
+    Variant.DEBUG: {"PROVE_LOCKING", "DEBUG_VM", "FAILSLAB", "FAIL_PAGE_ALLOC", "DEBUG_KMEMLEAK"},
+    Variant.KASAN: {
+        *("PROVE_LOCKING", "DEBUG_VM", "FAILSLAB", "FAIL_PAGE_ALLOC", "DEBUG_KMEMLEAK"),
+        *("KASAN", "UBSAN"),
+    },
+    Variant.KCSAN: {"KCSAN"},
+    Variant.UBSAN: {"UBSAN"},
+    Variant.GCOV: {"GCOV_KERNEL"},
+}
+
+
+@pytest.mark.parametrize("patched", [False, True])
+@pytest.mark.parametrize("base", list(read_pins(KERNEL_CONFIG / "pins.toml")))
+@pytest.mark.parametrize("variant", list(Variant))
+def test_a_variant_has_what_its_name_says_and_no_other_instrument(
+    variant: Variant, base: str, patched: bool
+) -> None:
+    wishes = read_fragments(select_fragments(KERNEL_CONFIG, base, variant.value, patched=patched))
+    on = {wish.symbol.removeprefix("CONFIG_") for wish in wishes if wish.value == "y"}
+    every = set[str]().union(*INSTRUMENTS.values())
+    assert on & every == INSTRUMENTS[variant]
+    # Counting every line of the kernel would make its start take minutes.
+    off = {wish.symbol for wish in wishes if wish.value is None}
+    assert ("CONFIG_GCOV_PROFILE_ALL" in off) == (variant is Variant.GCOV)
+    # Scans that nobody asked for would come by chance.
+    assert ("CONFIG_DEBUG_KMEMLEAK_AUTO_SCAN" in off) == ("DEBUG_KMEMLEAK" in on)
+
+
+def test_the_variants_that_can_fail_allocations_are_those_that_say_so() -> None:
+    able = {variant for variant, names in INSTRUMENTS.items() if "FAILSLAB" in names}
+    assert able == set(FAULT_VARIANTS)
 
 
 def test_every_variant_of_the_lab_file_is_listed() -> None:

@@ -7,6 +7,7 @@ built again, and what a killed lab leaves.
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import subprocess
@@ -17,9 +18,10 @@ from typing import Any
 
 import pytest
 
-from lab.build import kernel_plan
+from lab.build import kernel_plan, profiling
 from lab.build.kernel import KernelArtifact, KernelChoice, build_kernel
 from lab.build.kernel_tree import open_build
+from lab.build.profiling import PATCHES
 from lab.build.series import Series, read_series
 from lab.cache import Cache
 from lab.config import Variant
@@ -36,6 +38,7 @@ $(O)/%.o: %.c
 \t@echo "  CC $*" && echo "$(O) $*" >> $(LOG)
 \t@test ! -e $(LOG).slow || { echo half > $@; touch $(LOG).started; sleep 60; }
 \t@grep -v WRONG $< > $@ || { echo "$<:1:1: error: WRONG is no word"; exit 1; }
+\t@test -z "$(GCOV_PROFILE_$*.o)" || echo "$(CFLAGS_GCOV)" > $(O)/$*.gcno
 modules:
 kernelrelease:
 \t@echo 7.3.4
@@ -56,7 +59,7 @@ PATCH_A = PATCH.replace("b.c", "a.c").replace("-b", "-a")
 BUILD = """
 import sys
 from pathlib import Path
-from lab.build import kernel_plan
+from lab.build import kernel_plan, profiling
 from lab.build.kernel import KernelChoice, build_kernel
 from lab.cache import Cache
 from lab.progress import SilentProgress
@@ -85,11 +88,12 @@ class Bench:
         )
         (root / "config" / "base.config").write_text("CONFIG_NUMA=y\n")
         (root / "config" / "debug.config").write_text("CONFIG_LOCKDEP=y\n")
+        (root / "config" / "gcov.config").write_text("CONFIG_GCOV_KERNEL=y\n")
         (root / "config" / "offload.config").write_text("CONFIG_DCBM_DMA=m\n")
         (root / "config" / "bases").mkdir()
         (root / "config" / "bases" / "7.3.config").write_text("CONFIG_SYSCTL=y\n")
         (root / "config" / "fragments.toml").write_text(
-            '[variants]\nplain = ["base"]\ndebug = ["base", "debug"]\n'
+            '[variants]\nplain = ["base"]\ndebug = ["base", "debug"]\ngcov = ["base", "gcov"]\n'
             '[series]\nfragments = ["offload"]\n'
         )
 
@@ -178,6 +182,27 @@ def test_a_given_series_replaces_ours(bench: Bench) -> None:
     assert [subject for subject, _patch_id in kernel.patches] == ["0"]
     # Of our own fragment for a series it knows nothing, which is said.
     assert any("CONFIG_DCBM_DMA" in warning for warning in bench.progress.warnings)
+
+
+def test_a_kernel_that_counts_keeps_its_notes_and_what_each_patch_added(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(profiling, "PROFILED", ("a",))
+    series = bench.series(PATCH)
+    kernel = bench.kernel(KernelChoice(variant=Variant.GCOV, series=series))
+    assert kernel.coverage is not None
+    # b.c is the series' own
+    kept = sorted(path.name for path in kernel.coverage.iterdir())
+    assert kept == ["a.gcno", "b.gcno", PATCHES]
+    assert "-fprofile-dir=dcbm-lab" in (kernel.coverage / "b.gcno").read_text()
+    (patch,) = json.loads((kernel.coverage / PATCHES).read_text())
+    assert patch["files"] == {"b.c": {"1": "patched"}}
+    assert bench.kernel(KernelChoice(series=series)).coverage is None
+
+
+def test_a_kernel_that_should_count_and_does_not_is_an_error(bench: Bench) -> None:
+    with pytest.raises(BuildError, match=r"\.gcno.*\n.*none below"):
+        bench.kernel(KernelChoice(variant=Variant.GCOV, patched=False))
 
 
 def test_a_series_that_does_not_apply_leaves_no_tree(bench: Bench) -> None:

@@ -15,6 +15,7 @@ _RUNNING = {
     *("bench", "run", "run_mode", "run_folder", "each", "options", "input_options"),
     *("run_inputs", "run_bundle", "replay", "archive_file"),
     *("failures", "cli", "cli_kernel", "cli_replay", "mutations", "pytest_plugin"),
+    "guest_coverage",
 }
 _JUDGING = {"dcbm", "experiments", "results", "report"}
 
@@ -22,6 +23,7 @@ _JUDGING = {"dcbm", "experiments", "results", "report"}
 FORBIDDEN = {
     "errors": {path.stem for path in ROOT.iterdir()} - {"errors"},
     "results": {path.stem for path in ROOT.iterdir()} - {"results"},
+    "line_coverage": {path.stem for path in ROOT.iterdir()} - {"line_coverage"},
     "config": _RUNNING | _JUDGING | {"machine", "build", "sources", "cache"},
     "sources": _RUNNING | _JUDGING | {"machine", "build", "devices"},
     "build": _RUNNING | _JUDGING | {"machine", "devices"},

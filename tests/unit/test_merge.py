@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.build.merge import apply_series
+from lab.build.merge import added_lines, apply_series
 from lab.build.series import Series, read_series
 from lab.errors import BuildError
 
@@ -210,3 +210,20 @@ def test_a_users_git_settings_change_nothing(
     write(base, ["line  9" if word == "line 9" else word for word in WORDS])
     with pytest.raises(BuildError, match="hunk 1 of 1"):
         apply_series(series, base, tree, label="base", others={})
+
+
+def test_each_line_belongs_to_the_patch_that_added_it(author: Author, base: Path) -> None:
+    write(base, ["first", *WORDS])
+    write(author.tree, changed(changed(WORDS, 10, 12), 30, to="newer"))
+    author.commit("mm: change line 30 again")
+    added = added_lines(author.mails(), base, label="base", others={})
+    # numbered as in the result, where a line came before all
+    assert [lines.get("mm/a.c") for lines in added] == [[11], [13], [31]]
+    assert added[1]["scripts/new.sh"] == [1]
+    assert not any("mm/link.c" in lines or "mm/old.c" in lines for lines in added)
+
+
+def test_lines_of_a_series_that_does_not_apply_are_not_told(author: Author, base: Path) -> None:
+    write(base, ["other"] * 40)
+    with pytest.raises(BuildError, match="hunk 1 of 1"):
+        added_lines(author.mails(), base, label="base", others={})

@@ -76,6 +76,9 @@ class ScriptedBench:
     def kernel_of(self, mode: ModePlan) -> KernelIdentity:
         return KERNEL.model_copy(update={"series": "c" * 64 if mode.patched else None})
 
+    def coverage_notes(self, mode: ModePlan) -> Path | None:
+        return None
+
     @contextmanager
     def boot(self, mode: ModePlan, folder: Path, on_start: Callable[[Any], None]) -> Iterator[Any]:
         (folder / "console.log").write_text("Linux version\n")
