@@ -8,6 +8,7 @@ Results go to standard output, progress and errors to standard error. Exit statu
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -24,6 +25,7 @@ from rich.console import Console
 from lab import __version__, experiments
 from lab.cache import Cache
 from lab.checkout import assert_checkout
+from lab.cli_exec import ExecCommand, exec_program, exec_statuses
 from lab.cli_kernel import kernel_app
 from lab.config import MAX_ENGINES, Clock
 from lab.doctor import ask_kvm, check_host
@@ -74,6 +76,7 @@ def _say_version(wanted: bool) -> None:
 
 @app.callback()
 def _common(
+    context: typer.Context,
     *,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
     version: Annotated[  # noqa: ARG001 - read by its callback
@@ -82,7 +85,8 @@ def _common(
     ] = False,
 ) -> None:
     Debug.on = debug
-    with failures():
+    own = exec_statuses() if context.invoked_subcommand == "exec" else contextlib.nullcontext()
+    with own, failures():
         assert_checkout()
 
 
@@ -302,6 +306,10 @@ def doctor() -> None:
     raise typer.Exit(0 if all(found.ok for found in findings) else Outcome.ERROR.exit_code)
 
 
+# What follows the program is the program's, with and without a "--" before it.
+app.command(name="exec", cls=ExecCommand, context_settings={"allow_interspersed_args": False})(
+    exec_program
+)
 app.add_typer(kernel_app, name="kernel")
 
 

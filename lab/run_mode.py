@@ -16,6 +16,7 @@ from lab.config import LabFile
 from lab.errors import GuestCrash, GuestLost, GuestTimeout, HostError, LabError
 from lab.experiments import dma_path
 from lab.experiments.base import Experiment, Fault, Findings, ModePlan, Parameters, Session
+from lab.guest_files import describe_files
 from lab.results import KernelIdentity, KernelReport, Mode, Outcome
 
 if TYPE_CHECKING:
@@ -118,6 +119,8 @@ def run_mode(
     """
     running = running or Running()
     findings = Findings()
+    if plan.files:
+        findings.details["guest_files"] = describe_files(plan.files)
     outcome, error, excerpt = Outcome.ERROR, None, None
     root = root or folder
     started: list[Guest] = []
