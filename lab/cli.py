@@ -142,12 +142,14 @@ def run(
     """Run an experiment and print its table; everything about it is kept in a folder."""
     signal.signal(signal.SIGTERM, terminate)
     with bisect_statuses(wanted=bisect), failures():
-        chosen = choose_experiment(experiment)
+        from_file = choose_lab_file(lab_file)
+        directories = experiments.directories_given(from_file.experiments)
+        chosen = choose_experiment(experiment, directories)
         machine, parameters = split_settings(settings or [])
         if engines is not None:
             machine["engine.count"] = engines
         faults = tuple(parse_fault(text) for text in inject or [])
-        lab = override(choose_lab_file(lab_file), machine, clock=clock)
+        lab = override(from_file, machine, clock=clock)
         if quick and not chosen.quick:
             raise OptionError(f"{chosen.name} has no --quick")
         values = choose_parameters(chosen, lab, parameters, quick=quick)
@@ -187,10 +189,25 @@ def run(
 
 
 @app.command(name="list")
-def list_experiments() -> None:
-    """List the experiments and their parameters."""
+def list_experiments(
+    *,
+    directories: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--from",
+            metavar="DIR",
+            help="A directory with experiments of yours; DCBM_LAB_EXPERIMENTS names more.",
+        ),
+    ] = None,
+    lab_file: Annotated[
+        Path | None, typer.Option(help="May name directories with experiments, too.")
+    ] = None,
+) -> None:
+    """List the experiments and their parameters: the lab's own, then yours."""
     with failures():
-        for experiment in experiments.own_experiments():
+        given = [*(directories or ()), *choose_lab_file(lab_file).experiments]
+        theirs = experiments.from_directories(experiments.directories_given(given))
+        for experiment in [*experiments.own_experiments(), *theirs.values()]:
             typer.echo(f"{experiment.name}: {experiment.purpose}")
             for name, field in experiment.parameters.model_fields.items():
                 quick = experiment.quick.get(name)

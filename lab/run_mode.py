@@ -248,4 +248,4 @@ def describe(error: LabError, root: Path) -> str:
 
 def machine_facts(machine: LabFile) -> dict[str, Any]:
     """A machine as it stands in the record."""
-    return machine.model_dump(mode="json", exclude={"experiment"})
+    return machine.model_dump(mode="json", exclude={"experiment", "experiments"})
