@@ -151,8 +151,9 @@ def _gather_extra(
     extra = {}
     for mode in modes:
         if mode.files:
-            image = read_image(artifacts[choice_of(mode, inputs)][1].initramfs)
-            extra[mode.name] = compose_extra(gather(cache, mode.files, progress), image)
+            kernel, image = artifacts[choice_of(mode, inputs)]
+            items = gather(cache, mode.files, progress, kernel)
+            extra[mode.name] = compose_extra(items, read_image(image.initramfs))
     return extra
 
 

@@ -22,6 +22,8 @@ MAX_BYTES = 256 << 20
 MAX_NAMES = 20_000
 BIN = "/bin"
 DATA = "/root"
+SELFTESTS = "/kselftest"
+NOT_BUILT = "not-built.json"
 # File systems that the agent mounts there hide what the image has.
 _MOUNTED = ("/proc", "/sys", "/dev", "/tmp")  # noqa: S108 - the guest's
 _PROGRAM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
@@ -130,7 +132,27 @@ class GuestProgram:
         return f"{BIN}/{self.name}"
 
 
-GuestItem = GuestFile | GuestLink | GuestDirectory | GuestProgram
+@dataclass(frozen=True)
+class GuestSelftests:
+    """Programs of the kernel's own selftests, built from the source of the kernel that boots.
+
+    What doesn't build is left out; ``not-built.json`` beside the programs says why.
+
+    Attributes:
+        collection: directory below tools/testing/selftests.
+        programs: names of its programs.
+    """
+
+    collection: str
+    programs: tuple[str, ...]
+
+    @property
+    def path(self) -> str:
+        """The directory in the guest that has them."""
+        return f"{SELFTESTS}/{self.collection}"
+
+
+GuestItem = GuestFile | GuestLink | GuestDirectory | GuestProgram | GuestSelftests
 
 
 def check_guest_path(path: str) -> None:
@@ -226,6 +248,8 @@ def describe_files(items: Sequence[GuestItem]) -> list[dict[str, Any]]:
             told.append({"path": item.path, "target": item.target})
         elif isinstance(item, GuestDirectory):
             told.append({"path": item.path})
+        elif isinstance(item, GuestSelftests):
+            told.append({"path": item.path, "programs": list(item.programs)})
         else:
             hashes = {
                 source.name: hashlib.sha256(source.read_bytes()).hexdigest()

@@ -18,7 +18,10 @@ from pathlib import Path, PurePosixPath
 from lab.build import cpio
 from lab.build.cpio_reader import read_archive
 from lab.build.dynamic import assert_interpreters, with_libraries
+from lab.build.given_kernel import GivenArtifact
+from lab.build.kernel import KernelArtifact
 from lab.build.recipe import hash_recipe, identify_packages
+from lab.build.selftests import build_selftests
 from lab.build.toolchain import compiler_environment, find_compiler, identify_compiler
 from lab.cache import Cache, hash_file, make_key
 from lab.checkout import IMAGES
@@ -30,6 +33,7 @@ from lab.guest_files import (
     GuestItem,
     GuestLink,
     GuestProgram,
+    GuestSelftests,
 )
 from lab.program import Program, ask_program, run_program
 from lab.progress import Progress
@@ -38,18 +42,28 @@ _BLANKS = re.compile(r"(?<!\\)\s+")
 _RECIPE = ("build/extra_files.py", "build/toolchain.py")
 
 
-def gather(cache: Cache, items: Sequence[GuestItem], progress: Progress) -> list[GuestItem]:
+def gather(
+    cache: Cache,
+    items: Sequence[GuestItem],
+    progress: Progress,
+    kernel: KernelArtifact | GivenArtifact | None = None,
+) -> list[GuestItem]:
     """The files as they go into the guest: programs compiled, libraries beside what needs them.
+
+    Selftests are built from the source of `kernel`.
 
     Raises:
         BuildError: a program doesn't compile.
-        ConfigError: a program can't run in the guest, or all of it is too much.
+        ConfigError: selftests of a kernel without source, a program can't run in the guest, or all
+            of it is too much.
     """
     ready: list[GuestItem] = []
     for item in items:
         if isinstance(item, GuestProgram):
             binary = compile_program(cache, item, progress)
             ready.append(GuestFile(item.path, binary.read_bytes(), runs=True, origin=item.name))
+        elif isinstance(item, GuestSelftests):
+            ready += _selftests(cache, item, progress, kernel)
         else:
             ready.append(item)
     whole = with_libraries(ready)
@@ -61,6 +75,26 @@ def gather(cache: Cache, items: Sequence[GuestItem], progress: Progress) -> list
             hint="everything is copied into the guest's memory: bring less",
         )
     return whole
+
+
+def _selftests(
+    cache: Cache,
+    item: GuestSelftests,
+    progress: Progress,
+    kernel: KernelArtifact | GivenArtifact | None,
+) -> list[GuestItem]:
+    if not isinstance(kernel, KernelArtifact):
+        raise ConfigError(
+            "the source of the kernel, to build its selftests from",
+            "a kernel that was built elsewhere",
+            hint="give the source: --tree DIR, or a series on a base of the lab",
+        )
+    built = build_selftests(cache, kernel, item, progress)
+    return [
+        GuestFile(f"{item.path}/{file.name}", file.read_bytes(), file.suffix != ".json", str(file))
+        for file in sorted(built.iterdir())
+        if not file.name.startswith(".")
+    ]
 
 
 def compile_program(cache: Cache, program: GuestProgram, progress: Progress) -> Path:
@@ -140,8 +174,8 @@ def compose_extra(items: Sequence[GuestItem], image: Mapping[str, cpio.Item]) ->
                     archive.add_link(name, item.target)
                 case GuestDirectory():
                     archive.add_directory(name)
-                case GuestProgram():
-                    raise TypeError(f"{item.name} is not compiled")
+                case GuestProgram() | GuestSelftests():
+                    raise TypeError(f"{item.path} is not built")
         except ValueError as error:
             raise ConfigError(
                 "files that each have a place of their own in the guest",

@@ -21,13 +21,14 @@ DIRECTORIES = "DCBM_LAB_EXPERIMENTS"
 def own_experiments() -> list[Experiment[Any, Any]]:
     """The experiments that the lab brings, in the order of its list."""
     # Imported here so that a broken experiment does not keep the others' modules from loading.
-    from lab.experiments import compaction, dmatest, faults, move_pages  # noqa: PLC0415
+    from lab.experiments import compaction, dmatest, faults, move_pages, selftests  # noqa: PLC0415
 
     return [
         compaction.EXPERIMENT,
         move_pages.EXPERIMENT,
         dmatest.EXPERIMENT,
         faults.EXPERIMENT,
+        selftests.EXPERIMENT,
     ]
 
 
