@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from lab.build import cpio
+from lab.build.extra_files import compose_extra, gather, read_image, write_initramfs
 from lab.build.given_kernel import GivenArtifact, GivenKernel, lacks, take_given_kernel
 from lab.build.image import ImageArtifact, build_given_image, build_image
 from lab.build.inputs import Inputs
@@ -33,6 +36,7 @@ from lab.variants import stretch
 # catches.
 SESSION_TIMEOUT_S = 3600.0
 _OURS = {"compact_trigger", "dma_probe"}
+INITRAMFS = "initramfs"
 
 
 # What stands for the two sockets that QEMU inherits, whose numbers differ from run to run.
@@ -46,13 +50,17 @@ Artifacts = tuple[KernelArtifact | GivenArtifact, ImageArtifact]
 
 @dataclass(frozen=True)
 class BuiltBench:
-    """Artifacts for every mode of a plan, and what executes its guests."""
+    """Artifacts for every mode of a plan, and what executes its guests.
+
+    `extra` has, by the name of the mode, what goes behind the image where a mode brings files.
+    """
 
     qemu: QemuArtifact
     origin: QemuOrigin
     accelerator: Literal["tcg", "kvm"]
     artifacts: dict[Choice, Artifacts]
     inputs: Inputs
+    extra: Mapping[str, cpio.Archive] = field(default_factory=dict)
 
     @property
     def kernels(self) -> list[KernelIdentity]:
@@ -123,16 +131,24 @@ class BuiltBench:
         shutil.copyfile(kernel.config, folder / "kernel.config")
         spec = self._spec(mode)
         files = BootFiles.of(self.qemu, kernel, image)
-        with boot(
-            spec,
-            files,
-            folder,
-            mode.machine.clock,
-            stretch(SESSION_TIMEOUT_S, mode.machine.kernel.variant),
-            mode.command_line,
-            on_start=on_start,
-        ) as guest:
-            yield guest
+        with contextlib.ExitStack() as stack:
+            if mode.name in self.extra:
+                # As large as the image, and of no use once the guest has ended.
+                whole = folder / INITRAMFS
+                stack.callback(whole.unlink, missing_ok=True)
+                write_initramfs(image.initramfs, self.extra[mode.name], whole)
+                files = replace(files, initramfs=whole)
+            yield stack.enter_context(
+                boot(
+                    spec,
+                    files,
+                    folder,
+                    mode.machine.clock,
+                    stretch(SESSION_TIMEOUT_S, mode.machine.kernel.variant),
+                    mode.command_line,
+                    on_start=on_start,
+                )
+            )
 
 
 def choice_of(mode: ModePlan, inputs: Inputs) -> Choice:
@@ -167,13 +183,36 @@ def prepare(
     for mode in modes:
         choice = choice_of(mode, inputs)
         _assert_modules(mode, choice, artifacts[choice][1])
+    extra = _gather_extra(cache, modes, artifacts, inputs, progress)
     accelerator: Literal["tcg", "kvm"] = "tcg"
     if any(mode.machine.clock is Clock.HOST for mode in modes):
         answer = ask_kvm(cache, progress)
         progress.note(answer.line)
         accelerator = "kvm" if answer.usable else "tcg"
     origin = identify_qemu(cache, base, progress)
-    return BuiltBench(qemu, origin, accelerator, artifacts, inputs)
+    return BuiltBench(qemu, origin, accelerator, artifacts, inputs, extra)
+
+
+def _gather_extra(
+    cache: Cache,
+    modes: Sequence[ModePlan],
+    artifacts: Mapping[Choice, Artifacts],
+    inputs: Inputs,
+    progress: Progress,
+) -> dict[str, cpio.Archive]:
+    """What modes bring into the guest, ready to be put behind their images.
+
+    Raises:
+        BuildError: a program of theirs doesn't compile.
+        ConfigError: a file can't have its place, or can't be used in the guest.
+    """
+    extra = {}
+    for mode in modes:
+        if mode.files:
+            kernel, image = artifacts[choice_of(mode, inputs)]
+            items = gather(cache, mode.files, progress, kernel)
+            extra[mode.name] = compose_extra(items, read_image(image.initramfs))
+    return extra
 
 
 def _check(choices: Sequence[Choice]) -> list[Choice]:

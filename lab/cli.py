@@ -8,6 +8,7 @@ Results go to standard output, progress and errors to standard error. Exit statu
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -24,6 +25,7 @@ from rich.console import Console
 from lab import __version__, experiments
 from lab.cache import Cache
 from lab.checkout import assert_checkout
+from lab.cli_exec import ExecCommand, exec_program, exec_statuses
 from lab.cli_kernel import kernel_app
 from lab.cli_replay import bundle, replay
 from lab.config import MAX_ENGINES, Clock
@@ -76,6 +78,7 @@ def _say_version(wanted: bool) -> None:
 
 @app.callback()
 def _common(
+    context: typer.Context,
     *,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
     version: Annotated[  # noqa: ARG001 - read by its callback
@@ -84,7 +87,8 @@ def _common(
     ] = False,
 ) -> None:
     Debug.on = debug
-    with failures():
+    own = exec_statuses() if context.invoked_subcommand == "exec" else contextlib.nullcontext()
+    with own, failures():
         assert_checkout()
 
 
@@ -146,12 +150,14 @@ def run(
     """Run an experiment and print its table; everything about it is kept in a folder."""
     signal.signal(signal.SIGTERM, terminate)
     with bisect_statuses(wanted=bisect), failures():
-        chosen = choose_experiment(experiment)
+        from_file = choose_lab_file(lab_file)
+        directories = experiments.directories_given(from_file.experiments)
+        chosen = choose_experiment(experiment, directories)
         machine, parameters = split_settings(settings or [])
         if engines is not None:
             machine["engine.count"] = engines
         faults = tuple(parse_fault(text) for text in inject or [])
-        lab = override(choose_lab_file(lab_file), machine, clock=clock)
+        lab = override(from_file, machine, clock=clock)
         if quick and not chosen.quick:
             raise OptionError(f"{chosen.name} has no --quick")
         values = choose_parameters(chosen, lab, parameters, quick=quick)
@@ -195,10 +201,25 @@ def run(
 
 
 @app.command(name="list")
-def list_experiments() -> None:
-    """List the experiments and their parameters."""
+def list_experiments(
+    *,
+    directories: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--from",
+            metavar="DIR",
+            help="A directory with experiments of yours; DCBM_LAB_EXPERIMENTS names more.",
+        ),
+    ] = None,
+    lab_file: Annotated[
+        Path | None, typer.Option(help="May name directories with experiments, too.")
+    ] = None,
+) -> None:
+    """List the experiments and their parameters: the lab's own, then yours."""
     with failures():
-        for experiment in experiments.own_experiments():
+        given = [*(directories or ()), *choose_lab_file(lab_file).experiments]
+        theirs = experiments.from_directories(experiments.directories_given(given))
+        for experiment in [*experiments.own_experiments(), *theirs.values()]:
             typer.echo(f"{experiment.name}: {experiment.purpose}")
             for name, field in experiment.parameters.model_fields.items():
                 quick = experiment.quick.get(name)
@@ -316,6 +337,10 @@ def doctor() -> None:
 
 app.command()(bundle)
 app.command()(replay)
+# What follows the program is the program's, with and without a "--" before it.
+app.command(name="exec", cls=ExecCommand, context_settings={"allow_interspersed_args": False})(
+    exec_program
+)
 app.add_typer(kernel_app, name="kernel")
 
 

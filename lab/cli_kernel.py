@@ -17,6 +17,7 @@ from rich.console import Console
 
 from lab.cache import Cache
 from lab.config import LabFile
+from lab.experiments import directories_given
 from lab.failures import failures, terminate
 from lab.input_options import FragmentOption, SeriesOption, SeriesVersionOption, TreeOption
 from lab.options import (
@@ -102,7 +103,8 @@ def kernel_build(
                 typer.echo(f"{what}: {path}")
             return
         inputs.assert_outside(output)
-        chosen = choose_experiment(experiment) if experiment else None
+        directories = directories_given(lab.experiments)
+        chosen = choose_experiment(experiment, directories) if experiment else None
         run_on: Callable[[Inputs, int], Outcome] | None = None
         progress = open_progress()
         if chosen is not None:

@@ -223,13 +223,17 @@ class Qemu(_Model):
 
 
 class LabFile(_Model):
-    """A whole lab file; `experiment` holds each experiment's parameters under its name."""
+    """A whole lab file; `experiment` holds each experiment's parameters under its name.
+
+    ``experiments`` are directories with experiments of the user's, relative to the file.
+    """
 
     topology: Topology = Topology()
     engine: Engine = Engine()
     kernel: Kernel = Kernel()
     qemu: Qemu = Qemu()
     clock: Clock = Clock.VIRTUAL
+    experiments: tuple[Path, ...] = ()
     experiment: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -265,10 +269,14 @@ def read_lab_file(path: Path) -> LabFile:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"TOML in {path}", str(error), hint=hint) from error
     try:
-        return LabFile.model_validate(data)
+        lab = LabFile.model_validate(data)
     except ValidationError as error:
         seen = "; ".join(
             f"{'.'.join(str(part) for part in item['loc']) or 'file'}: {item['msg']}"
             for item in error.errors()
         )
         raise ConfigError(f"a valid lab file in {path}", seen, hint=hint) from error
+    if not lab.experiments:
+        return lab
+    places = tuple(path.parent / directory for directory in lab.experiments)
+    return lab.model_copy(update={"experiments": places})

@@ -246,12 +246,16 @@ def check_modes(
         )
 
 
-def choose_experiment(name: str) -> Experiment[Any, Any]:
+def choose_experiment(name: str, directories: Iterable[Path] = ()) -> Experiment[Any, Any]:
     """The experiment of that name; a name that there isn't is wrong usage."""
     if name.endswith(".py"):
         return experiments.from_file(Path(name))
+    known = {experiment.name for experiment in experiments.own_experiments()}
+    if name not in known:
+        # A file that can't be used is said as such, not as a name that there isn't.
+        known |= experiments.from_directories(directories).keys()
     try:
-        return experiments.find(name)
+        return experiments.find(name, directories)
     except ConfigError as error:
         raise OptionError(f"no experiment {error.seen}; {error.hint}") from error
 
@@ -265,6 +269,10 @@ def choose_parameters(chosen: Any, lab: LabFile, given: dict[str, Any], *, quick
     """Parameters of the experiment; what --set says wrongly is wrong usage."""
     names = {chosen.name, *(experiment.name for experiment in experiments.own_experiments())}
     unknown = sorted(set(lab.experiment) - names)
+    directories = experiments.directories_given(lab.experiments)
+    if unknown and directories:
+        names |= experiments.from_directories(directories).keys()
+        unknown = sorted(set(lab.experiment) - names)
     if unknown:
         raise ConfigError(
             "sections of the lab file that are named after an experiment",

@@ -18,6 +18,7 @@ from lab.experiments import dma_path
 from lab.experiments.base import Experiment, Fault, Findings, ModePlan, Parameters, Session
 from lab.experiments.kernel_faults import DEVICE as KERNEL
 from lab.guest_coverage import collect
+from lab.guest_files import describe_files
 from lab.line_coverage import KEY as COVERAGE
 from lab.results import (
     BootIdentity,
@@ -143,6 +144,8 @@ def run_mode(
     """
     running = running or Running()
     findings = Findings()
+    if plan.files:
+        findings.details["guest_files"] = describe_files(plan.files)
     outcome, error, excerpt = Outcome.ERROR, None, None
     root = root or folder
     started: list[Guest] = []
@@ -313,4 +316,4 @@ def describe(error: LabError, root: Path) -> str:
 
 def machine_facts(machine: LabFile) -> dict[str, Any]:
     """A machine as it stands in the record."""
-    return machine.model_dump(mode="json", exclude={"experiment"})
+    return machine.model_dump(mode="json", exclude={"experiment", "experiments"})

@@ -54,16 +54,21 @@ static void await_end(struct program *program)
 	program_finish(program);
 }
 
+static void send_no_start(const char *id, const char *name)
+{
+	char message[300];
+	int number = errno;
+
+	snprintf(message, sizeof(message), "can't start %.200s", name);
+	send_error(id, number, message);
+}
+
 static void start(const char *id, char *const argv[], bool background)
 {
-	struct program *program = program_start(id, argv);
-	char message[300];
+	struct program *program = program_start(id, argv, NULL, false);
 
 	if (!program) {
-		int number = errno;
-
-		snprintf(message, sizeof(message), "can't start %.200s", argv[0]);
-		send_error(id, number, message);
+		send_no_start(id, argv[0]);
 		return;
 	}
 	if (!background) {
@@ -78,6 +83,44 @@ static void start(const char *id, char *const argv[], bool background)
 	} else {
 		program_finish(program);
 	}
+}
+
+/* In place: \n becomes the line feed that no field can hold, and \\ a backslash. */
+static bool unescape(char *text)
+{
+	char *to = text;
+
+	for (; *text; text++) {
+		if (*text == '\\') {
+			text++;
+			if (*text != 'n' && *text != '\\')
+				return false;
+			*to++ = *text == 'n' ? '\n' : '\\';
+		} else {
+			*to++ = *text;
+		}
+	}
+	*to = '\0';
+	return true;
+}
+
+/* A program of the user's: any arguments, a directory, and every byte of output. */
+static void stream(const char *id, char *fields[])
+{
+	struct program *program;
+	size_t i;
+
+	for (i = 0; fields[i]; i++) {
+		if (!unescape(fields[i])) {
+			send_error(id, EINVAL, "a backslash that escapes nothing");
+			return;
+		}
+	}
+	program = program_start(id, fields + 1, fields[0], true);
+	if (program)
+		await_end(program);
+	else
+		send_no_start(id, fields[1]);
 }
 
 static void signal_program(const char *id, const char *text)
@@ -207,6 +250,8 @@ static void serve(char *fields[], size_t count)
 		start(id, fields + 2, false);
 	else if (!strcmp(verb, "spawn") && count >= 3)
 		start(id, fields + 2, true);
+	else if (!strcmp(verb, "stream") && count >= 4)
+		stream(id, fields + 2);
 	else if (!strcmp(verb, "signal") && count == 3)
 		signal_program(id, fields[2]);
 	else if (!strcmp(verb, "wait") && count == 2)

@@ -57,6 +57,27 @@ void mailbox_send_json_string(const char *text, size_t length)
 	mailbox_send("\"", 1);
 }
 
+void mailbox_send_base64(const char *bytes, size_t length)
+{
+	static const char digits[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	size_t at, have;
+
+	mailbox_send("\"", 1);
+	for (at = 0; at < length; at += have) {
+		unsigned int bits = 0, i;
+		char text[4] = "====";
+
+		have = length - at < 3 ? length - at : 3;
+		for (i = 0; i < 3; i++)
+			bits = bits << 8 | (i < have ? (unsigned char)bytes[at + i] : 0u);
+		for (i = 0; i <= have; i++)
+			text[i] = digits[bits >> (18 - 6 * i) & 63];
+		mailbox_send(text, sizeof(text));
+	}
+	mailbox_send("\"", 1);
+}
+
 void mailbox_sendf(const char *format, ...)
 {
 	char text[512];

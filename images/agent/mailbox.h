@@ -25,6 +25,9 @@ char *mailbox_receive(size_t *length);
 /* sends `text` as a JSON string with quotes; any bytes will do. */
 void mailbox_send_json_string(const char *text, size_t length);
 
+/* Sends any bytes as a JSON string in base64 (RFC 4648), with quotes. */
+void mailbox_send_base64(const char *bytes, size_t length);
+
 /* printf to the mailbox, for text of at most 511 bytes that is JSON already. */
 void mailbox_sendf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

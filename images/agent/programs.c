@@ -124,6 +124,16 @@ static void stream_close(struct program *program, struct stream *stream)
 	stream->line = NULL;
 }
 
+static void forward_bytes(struct program *program, struct stream *stream)
+{
+	mailbox_sendf("{\"type\":\"bytes\",\"id\":");
+	mailbox_send_json_string(program->id, strlen(program->id));
+	mailbox_sendf(",\"stream\":\"%s\",\"data\":", stream->name);
+	mailbox_send_base64(stream->line, stream->length);
+	mailbox_sendf("}\n");
+	stream->length = 0;
+}
+
 /* One read. False if there is nothing to read at the moment, or nothing more. */
 static bool stream_read(struct program *program, struct stream *stream)
 {
@@ -141,7 +151,10 @@ static bool stream_read(struct program *program, struct stream *stream)
 		return false;
 	}
 	stream->length += (size_t)got;
-	forward_lines(program, stream);
+	if (program->bytes)
+		forward_bytes(program, stream);
+	else
+		forward_lines(program, stream);
 	return true;
 }
 
@@ -212,7 +225,7 @@ static void stream_discard(struct stream *stream)
 }
 
 /* In the child: becomes the program, or says through `failure` why not. */
-static void become(char *const argv[], int out, int err, int failure)
+static void become(char *const argv[], const char *directory, int out, int err, int failure)
 {
 	struct sigaction action = { .sa_handler = SIG_DFL };
 	int null = open("/dev/null", O_RDONLY);
@@ -220,7 +233,8 @@ static void become(char *const argv[], int out, int err, int failure)
 
 	sigaction(SIGCHLD, &action, NULL);
 	setpgid(0, 0);
-	if (null >= 0 && dup2(null, 0) == 0 && dup2(out, 1) == 1 && dup2(err, 2) == 2) {
+	if (null >= 0 && dup2(null, 0) == 0 && dup2(out, 1) == 1 && dup2(err, 2) == 2 &&
+	    (!directory || !chdir(directory))) {
 		if (null > 2)
 			close(null);
 		execvp(argv[0], argv);
@@ -232,7 +246,8 @@ static void become(char *const argv[], int out, int err, int failure)
 }
 
 /* 0, or the errno with which the child failed to become the program. */
-static int fork_program(struct program *program, char *const argv[], int out, int err)
+static int fork_program(struct program *program, char *const argv[], const char *directory,
+			int out, int err)
 {
 	int failure[2], number = 0;
 
@@ -240,7 +255,7 @@ static int fork_program(struct program *program, char *const argv[], int out, in
 		return errno;
 	program->pid = fork();
 	if (program->pid == 0)
-		become(argv, out, err, failure[1]);
+		become(argv, directory, out, err, failure[1]);
 	if (program->pid < 0)
 		number = errno;
 	close(failure[1]);
@@ -251,7 +266,8 @@ static int fork_program(struct program *program, char *const argv[], int out, in
 	return number;
 }
 
-struct program *program_start(const char *id, char *const argv[])
+struct program *program_start(const char *id, char *const argv[],
+			      const char *directory, bool bytes)
 {
 	struct program *program = NULL;
 	int out = -1, err = -1, number;
@@ -268,10 +284,10 @@ struct program *program_start(const char *id, char *const argv[])
 		errno = EAGAIN;
 		return NULL;
 	}
-	*program = (struct program){ .out.fd = -1, .err.fd = -1 };
+	*program = (struct program){ .out.fd = -1, .err.fd = -1, .bytes = bytes };
 	if (stream_open(&program->out, "stdout", &out) &&
 	    stream_open(&program->err, "stderr", &err))
-		number = fork_program(program, argv, out, err);
+		number = fork_program(program, argv, directory, out, err);
 	else
 		number = errno;
 	if (out >= 0)

@@ -27,6 +27,7 @@ struct program {
 	pid_t pid;
 	bool ready;		/* has printed an object with "event":"ready" */
 	bool ended;
+	bool bytes;		/* output is forwarded as it comes, not by lines */
 	int wait_status;	/* valid once ended */
 	struct stream out;
 	struct stream err;
@@ -36,10 +37,13 @@ struct program {
 void programs_init(void);
 
 /*
- * Starts argv[0] (looked up in PATH). NULL and errno set if it can't be
- * started; EEXIST if the id is in use.
+ * Starts argv[0] (looked up in PATH) in `directory`, or where the agent is if
+ * that is NULL. With `bytes`, its output is forwarded byte by byte as it comes,
+ * otherwise by lines. NULL and errno set if it can't be started; EEXIST if the
+ * id is in use.
  */
-struct program *program_start(const char *id, char *const argv[]);
+struct program *program_start(const char *id, char *const argv[],
+			      const char *directory, bool bytes);
 
 struct program *program_find(const char *id);
 

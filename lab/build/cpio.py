@@ -46,7 +46,7 @@ class Archive:
 
     def add_link(self, path: str, target: str) -> None:
         """Add a symbolic link."""
-        self._add(path, Item(stat.S_IFLNK | 0o777, target.encode()))
+        self._add(path, Item(stat.S_IFLNK | 0o777, _encode(target)))
 
     def add_device(self, path: str, mode: int, major: int, minor: int) -> None:
         """Add a character device."""
@@ -83,7 +83,7 @@ class Archive:
 
 def _write_item(file: BinaryIO, name: str, item: Item, inode: int) -> int:
     """Write one item with its padding; returns the bytes written."""
-    encoded = name.encode() + b"\0"
+    encoded = _encode(name) + b"\0"
     links = 2 if stat.S_ISDIR(item.mode) else 1
     # inode mode uid gid nlink mtime filesize devmajor devminor rdevmajor rdevminor namesize check
     fields = (inode, item.mode, 0, 0, links, 0, len(item.data), 0, 0, *item.device, len(encoded), 0)
@@ -93,3 +93,8 @@ def _write_item(file: BinaryIO, name: str, item: Item, inode: int) -> int:
     file.write(head)
     file.write(body)
     return len(head) + len(body)
+
+
+def _encode(name: str) -> bytes:
+    """A name as its file system has it, whether that is UTF-8 or not."""
+    return name.encode("utf-8", errors="surrogateescape")

@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
+import traceback
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ from lab.errors import ConfigError
 from lab.experiments.base import Experiment
 
 ENTRY = "EXPERIMENT"
+DIRECTORIES = "DCBM_LAB_EXPERIMENTS"
 
 
 def own_experiments() -> list[Experiment[Any, Any]]:
@@ -25,6 +29,7 @@ def own_experiments() -> list[Experiment[Any, Any]]:
         faults,
         matrix,
         move_pages,
+        selftests,
     )
 
     return [
@@ -34,11 +39,51 @@ def own_experiments() -> list[Experiment[Any, Any]]:
         faults.EXPERIMENT,
         matrix.EXPERIMENT,
         alloc_failures.EXPERIMENT,
+        selftests.EXPERIMENT,
     ]
 
 
-def find(name: str) -> Experiment[Any, Any]:
+def directories_given(more: Iterable[Path] = ()) -> tuple[Path, ...]:
+    """Directories with experiments of the user's: `more`, then those of DCBM_LAB_EXPERIMENTS."""
+    named = [Path(text) for text in os.environ.get(DIRECTORIES, "").split(os.pathsep) if text]
+    return tuple(dict.fromkeys([*more, *named]))
+
+
+def from_directories(directories: Iterable[Path]) -> dict[str, Experiment[Any, Any]]:
+    """The experiments of the user's, by name: every .py file whose name starts with no underscore.
+
+    Raises:
+        ConfigError: a directory isn't there, a file of it can't be imported or declares no
+            experiment, or two experiments, of the lab's own too, have the same name.
+    """
+    taken = {experiment.name: "the lab's own" for experiment in own_experiments()}
+    found: dict[str, Experiment[Any, Any]] = {}
+    for directory in directories:
+        if not directory.is_dir():
+            raise ConfigError(
+                f"a directory of experiments at {directory}",
+                "no directory" if directory.exists() else "nothing there",
+                hint=f"correct --from, {DIRECTORIES} or the lab file's key experiments",
+            )
+        for path in sorted(directory.glob("*.py")):
+            if path.name.startswith("_"):
+                continue
+            experiment = from_file(path)
+            if experiment.name in taken:
+                raise ConfigError(
+                    "experiments with a name each",
+                    f"{experiment.name!r} in {path} and {taken[experiment.name]}",
+                    hint="give one of them another name; a file is run by its path all the same",
+                )
+            taken[experiment.name] = str(path)
+            found[experiment.name] = experiment
+    return found
+
+
+def find(name: str, directories: Iterable[Path] = ()) -> Experiment[Any, Any]:
     """The experiment of that name, or declared in the Python file of that path.
+
+    The files in `directories` are run only for a name that none of the lab's own has.
 
     Raises:
         ConfigError: there is none, or the file declares none.
@@ -46,6 +91,8 @@ def find(name: str) -> Experiment[Any, Any]:
     if name.endswith(".py"):
         return from_file(Path(name))
     known = {experiment.name: experiment for experiment in own_experiments()}
+    if name not in known:
+        known |= from_directories(directories)
     if name not in known:
         raise ConfigError(
             "the name of an experiment or the path of a .py file that declares one",
@@ -58,16 +105,20 @@ def find(name: str) -> Experiment[Any, Any]:
 def from_file(path: Path) -> Experiment[Any, Any]:
     """The experiment that a file of the user declares as ``EXPERIMENT``.
 
-    The file is Python and runs with the lab's rights: it is the user's own program.
+    The file is Python and runs with the lab's rights: it is the user's own program. It may import
+    its neighbours by their names, where no other module has them.
 
     Raises:
         ConfigError: the file can't be read or imported, or declares no experiment.
     """
     awaited = f"an experiment declared as {ENTRY} in {path}"
-    hint = "docs/experiments.md shows a whole file"
+    hint = "docs/experiments.md shows a whole file; what only others import starts with _"
     if not path.is_file():
         raise ConfigError(awaited, "no such file", hint=hint)
     module_name = f"dcbm_lab_experiment_{path.stem}"
+    beside = str(path.resolve().parent)
+    if beside not in sys.path:
+        sys.path.append(beside)  # last: a file of the user's takes no other module's place
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
         raise ConfigError(awaited, "not a Python file", hint=hint)
@@ -78,8 +129,20 @@ def from_file(path: Path) -> Experiment[Any, Any]:
         spec.loader.exec_module(module)
     except Exception as error:  # whatever the user's file raises
         del sys.modules[module_name]
-        raise ConfigError(awaited, f"{type(error).__name__}: {error}", hint=hint) from error
+        seen = f"{type(error).__name__}: {error}{_where(error, path)}"
+        raise ConfigError(awaited, seen, hint=hint) from error
     experiment = getattr(module, ENTRY, None)
     if not isinstance(experiment, Experiment):
-        raise ConfigError(awaited, f"{ENTRY} is {type(experiment).__name__}", hint=hint)
+        seen = f"{ENTRY} is {type(experiment).__name__}" if hasattr(module, ENTRY) else "none"
+        raise ConfigError(awaited, seen, hint=hint)
     return replace(experiment, file=path.resolve())
+
+
+def _where(error: Exception, path: Path) -> str:
+    """The last line of the user's file on the way to an error."""
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename == str(path)
+    ]
+    return f" (line {lines[-1]})" if lines else ""

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from lab.config import LabFile
 from lab.errors import ConfigError
 from lab.experiments import kernel_faults
+from lab.guest_files import GuestItem
 from lab.results import (
     BootIdentity,
     Cell,
@@ -54,6 +55,8 @@ class ModePlan:
         machine: the machine to boot.
         command_line: words added to the kernel's command line.
         modules: modules that it loads, or that have to be built in; looked for before it boots.
+        files: what this mode's guest gets beside the image: ready files, and programs in C that are
+            compiled like the image's own.
     """
 
     name: str
@@ -62,6 +65,7 @@ class ModePlan:
     machine: LabFile
     command_line: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
+    files: tuple[GuestItem, ...] = ()
 
 
 @dataclass(frozen=True)

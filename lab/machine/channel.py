@@ -7,15 +7,19 @@ whose fields are separated by line feeds, the verb first.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from lab.errors import ConfigError, MachineError
 
 PROTOCOL = 1
+# The agent takes 255 fields (images/agent/agent.c), the verb, an id and a directory among them.
+MAX_ARGUMENTS = 250
 _SHOWN_BYTES = 200
 
 
@@ -46,6 +50,29 @@ class Output(_Line):
     id: str
     stream: Literal["stdout", "stderr"]
     data: str
+
+
+class Bytes(_Line):
+    """Output of a program whose every byte counts, in base64, as it came."""
+
+    type: Literal["bytes"]
+    id: str
+    stream: Literal["stdout", "stderr"]
+    data: str
+
+    @field_validator("data")
+    @classmethod
+    def _is_base64(cls, data: str) -> str:
+        try:
+            base64.b64decode(data, validate=True)
+        except binascii.Error as error:
+            raise ValueError(f"no base64: {error}") from error
+        return data
+
+    @property
+    def content(self) -> bytes:
+        """The bytes themselves."""
+        return base64.b64decode(self.data)
 
 
 class Ready(_Line):
@@ -94,7 +121,7 @@ class Bye(_Line):
     type: Literal["bye"]
 
 
-Line = Hello | Result | Output | Ready | Exit | File | AgentError | Idle | Bye
+Line = Hello | Result | Output | Bytes | Ready | Exit | File | AgentError | Idle | Bye
 _LINE: TypeAdapter[Line] = TypeAdapter(Annotated[Line, Field(discriminator="type")])
 
 
@@ -132,6 +159,17 @@ def request(verb: str, *fields: str) -> str:
                 hint="the mailbox separates fields by line feeds; split the request",
             )
     return "\n".join((verb, *fields))
+
+
+def escape(text: str) -> str:
+    """A field that may hold line feeds, as the verb ``stream`` takes it.
+
+    Raises:
+        ConfigError: it holds a NUL, which no argument of a program can.
+    """
+    if "\0" in text:
+        raise ConfigError("arguments for a program, which end at a NUL", repr(text))
+    return text.replace("\\", "\\\\").replace("\n", "\\n")
 
 
 def request_record(verb: str, *fields: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from lab.errors import GuestCrash, GuestLost, GuestTimeout, MachineError, PremiseError
+from lab.errors import ConfigError, GuestCrash, GuestLost, GuestTimeout, MachineError, PremiseError
 from lab.machine import channel, health
 from lab.machine.argv import MAILBOX_ID, engine_ids
 from lab.machine.deadline import Deadline
@@ -20,7 +20,7 @@ from lab.machine.engines import (
     read_engines,
 )
 from lab.machine.hang import HANG_FILE, Symbols, examine
-from lab.machine.jobs import GuestFileError, Job, JobResult, Jobs
+from lab.machine.jobs import GuestFileError, Job, JobResult, Jobs, Sink
 from lab.machine.machine import Ended, Machine, MailboxLine
 from lab.machine.monitor import Event
 
@@ -66,6 +66,27 @@ class Guest:
         """Run a program of the guest to its end."""
         job = self._jobs.new(argv)
         self._ask(timeout_s, "run", job.id, *argv)
+        return self._result(job)
+
+    def stream(
+        self,
+        argv: Sequence[str],
+        sink: Sink,
+        *,
+        directory: str = "/",
+        timeout_s: float = RUN_TIMEOUT_S,
+    ) -> JobResult:
+        """Run a program in `directory`; `sink` gets every byte that it writes, as it comes.
+
+        Raises:
+            ConfigError: more arguments than the agent takes, or one with a NUL.
+            PremiseError: it can't be started, e.g. because it isn't there.
+        """
+        if len(argv) > channel.MAX_ARGUMENTS:
+            raise ConfigError(f"at most {channel.MAX_ARGUMENTS} arguments", f"{len(argv)}")
+        job = self._jobs.new(argv, sink)
+        fields = [channel.escape(field) for field in (directory, *argv)]
+        self._ask(timeout_s, "stream", job.id, *fields)
         return self._result(job)
 
     def spawn(self, argv: Sequence[str], timeout_s: float = RUN_TIMEOUT_S) -> Job:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,9 @@ from lab.errors import MachineError, PremiseError
 from lab.machine import channel
 
 _SHOWN_LINES = 10
+
+# Takes what a program wrote, as it comes: "stdout" or "stderr", and the bytes.
+Sink = Callable[[str, bytes], None]
 
 
 class GuestFileError(PremiseError):
@@ -98,6 +101,7 @@ class Job:
     stderr: list[str] = field(default_factory=list)
     file: channel.File | None = None
     agent_error: channel.AgentError | None = None
+    sink: Sink | None = None
 
     @property
     def ended(self) -> bool:
@@ -111,9 +115,9 @@ class Jobs:
     def __init__(self) -> None:
         self._jobs: dict[str, Job] = {}
 
-    def new(self, argv: Sequence[str]) -> Job:
+    def new(self, argv: Sequence[str], sink: Sink | None = None) -> Job:
         """A job with the next id; ids are counted, so that they are the same in every run."""
-        job = Job(str(len(self._jobs) + 1), tuple(argv))
+        job = Job(str(len(self._jobs) + 1), tuple(argv), sink=sink)
         self._jobs[job.id] = job
         return job
 
@@ -131,6 +135,10 @@ class Jobs:
         match line:
             case channel.Result(data=data):
                 job.results.append(data)
+            case channel.Bytes(stream=stream):
+                if job.sink is None:
+                    raise MachineError("bytes of a program that was asked to stream", repr(line))
+                job.sink(stream, line.content)
             case channel.Output(stream="stdout", data=text):
                 job.stdout.append(text)
             case channel.Output(data=text):

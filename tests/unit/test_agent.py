@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -124,6 +125,43 @@ def test_long_lines_are_cut_between_characters(agent: Agent, tmp_path: Path) -> 
     (tmp_path / "long").write_text("x" + "é" * 50000, encoding="utf-8")
     lines = agent.ask("run", "1", "cat", str(tmp_path / "long"))
     assert "".join(outputs(lines)) == "x" + "é" * 50000
+
+
+def streamed(lines: list[dict[str, Any]], stream: str = "stdout") -> bytes:
+    return b"".join(
+        base64.b64decode(line["data"]) for line in lines if line.get("stream") == stream
+    )
+
+
+def test_a_stream_has_every_byte_in_its_place(agent: Agent, tmp_path: Path) -> None:
+    raw = bytes(range(256)) * 300 + b"no line feed"
+    (tmp_path / "raw").write_bytes(raw)
+    for length in (0, 1, 2, 3, len(raw)):
+        script = f"head -c {length} raw; head -c {length} raw >&2; exit 9"
+        lines = agent.ask("stream", "1", str(tmp_path), "sh", "-c", script)
+        assert streamed(lines) == streamed(lines, "stderr") == raw[:length]
+        assert lines[-1] == {"type": "exit", "id": "1", "status": 9}
+        assert {line["type"] for line in lines[:-1]} <= {"bytes"}
+
+
+def test_a_stream_comes_as_it_is_written(agent: Agent) -> None:
+    lines = agent.ask("stream", "1", "/", "sh", "-c", "printf one; sleep 0.3; printf two")
+    assert [base64.b64decode(line["data"]) for line in lines[:-1]] == [b"one", b"two"]
+
+
+def test_arguments_of_a_stream_may_hold_line_feeds(agent: Agent) -> None:
+    lines = agent.ask("stream", "1", "/", "printf", "%s.", r"a\nb", r"c\\nd", "", "é")
+    assert streamed(lines) == "a\nb.c\\nd..é.".encode()
+    for wrong in ("\\", r"a\t"):
+        assert agent.ask("stream", "1", "/", "true", wrong)[0]["errno"] == 22
+
+
+def test_a_stream_that_can_not_start(agent: Agent, tmp_path: Path) -> None:
+    assert agent.ask("stream", "1", "/", "/nonexistent")[0]["errno"] == 2
+    assert agent.ask("stream", "1", str(tmp_path / "none"), "true")[0]["errno"] == 2
+    (tmp_path / "text").write_text("no program")
+    assert agent.ask("stream", "1", "/", str(tmp_path / "text"))[0]["errno"] == 13
+    assert agent.ask("stream", "1", "/")[0]["errno"] == 22
 
 
 def test_background_program(agent: Agent) -> None:

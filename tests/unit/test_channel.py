@@ -50,6 +50,8 @@ def test_lines_are_typed(raw: bytes, line: channel.Line) -> None:
         b'{"type":"exit","id":"1","status":"0"}',
         b'{"type":"idle"}\xff',
         b'{"type":"id',
+        b'{"type":"bytes","id":"1","stream":"stdout","data":"%%%"}',
+        b'{"type":"bytes","id":"1","stream":"stdout","data":"YQ"}',
     ],
 )
 def test_what_is_no_line_is_quoted(raw: bytes) -> None:
@@ -100,6 +102,24 @@ def test_a_programs_lines_make_its_result() -> None:
     assert result.result("measured")["wall_ns"] == 5
     assert (result.stdout, result.stderr) == (["note"], ["complaint"])
     assert not first.ended
+
+
+def test_bytes_go_to_whom_asked_for_them() -> None:
+    jobs = Jobs()
+    got: list[tuple[str, bytes]] = []
+    jobs.new(["a"], lambda stream, data: got.append((stream, data)))
+    jobs.new(["b"])
+    take(jobs, type="bytes", id="1", stream="stderr", data="AP8K")
+    take(jobs, type="bytes", id="1", stream="stdout", data="")
+    assert got == [("stderr", b"\0\xff\n"), ("stdout", b"")]
+    with pytest.raises(MachineError, match="asked to stream"):
+        take(jobs, type="bytes", id="2", stream="stdout", data="YQ==")
+
+
+def test_arguments_are_escaped() -> None:
+    assert channel.escape("a\nb\\n") == r"a\nb\\n"
+    with pytest.raises(ConfigError):
+        channel.escape("a\0")
 
 
 def test_a_failed_program_has_no_result_whatever_it_printed() -> None:

@@ -63,7 +63,8 @@ def test_no_two_outcomes_look_alike() -> None:
 def test_every_format_names_what_went_wrong(outcome: Outcome) -> None:
     run = record(compaction_mode(), ended(outcome))
     wanted = "page 17 at 0x7f0011000 offset 5" if outcome is Outcome.FAIL else outcome.value.lower()
-    for form in Format:
+    # What shows one part of a record says nothing of the others.
+    for form in set(Format) - {Format.COVERAGE}:
         assert wanted in render(run, form), form
 
 
