@@ -17,13 +17,14 @@ ENTRY = "EXPERIMENT"
 def own_experiments() -> list[Experiment[Any, Any]]:
     """The experiments that the lab brings, in the order of its list."""
     # Imported here so that a broken experiment does not keep the others' modules from loading.
-    from lab.experiments import compaction, dmatest, faults, move_pages  # noqa: PLC0415
+    from lab.experiments import compaction, dmatest, failures, faults, move_pages  # noqa: PLC0415
 
     return [
         compaction.EXPERIMENT,
         move_pages.EXPERIMENT,
         dmatest.EXPERIMENT,
         faults.EXPERIMENT,
+        failures.EXPERIMENT,
     ]
 
 

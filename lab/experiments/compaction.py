@@ -175,14 +175,10 @@ def _compact(session: Run, dcbm: Dcbm | None) -> None:
     device_before = guest.device_counters()
     dcbm_before = dcbm.counters() if dcbm is not None and dcbm.counts else None
     session.say(f"allocating {allocations} pages of order {ORDER}")
-    measured = fragmentation.allocate(
-        guest,
-        node=session.parameters.node,
-        cpu=mode.cpu,
-        count=allocations,
-        timeout_s=session.program_timeout_s,
-        hog=mode.busy,
+    arguments = fragmentation.allocation(
+        node=session.parameters.node, cpu=mode.cpu, count=allocations, hog=mode.busy
     )
+    measured = guest.run(arguments, timeout_s=session.program_timeout_s).result("compacted")
     grown = engines.growth(device_before, guest.device_counters())
     findings.device = grown.total
     record_measurement(session, measured)

@@ -72,15 +72,9 @@ def fragment(
     }
 
 
-def allocate(
-    guest: Guest, *, node: int, cpu: int, count: int, timeout_s: float, hog: bool = False
-) -> dict[str, Any]:
-    """Have the kernel allocate `count` blocks of order 9 on a node; what ``compact`` reports.
-
-    Raises:
-        PremiseError: the program gave up.
-    """
-    arguments = [
+def allocation(*, node: int, cpu: int, count: int, hog: bool = False) -> list[str]:
+    """The program that has the kernel allocate `count` blocks of order 9 on a node."""
+    return [
         "compact",
         *("--cpu", str(cpu)),
         *("--node", str(node)),
@@ -88,7 +82,6 @@ def allocate(
         *("--count", str(count)),
         *(["--hog"] if hog else []),
     ]
-    return guest.run(arguments, timeout_s=timeout_s).result("compacted")
 
 
 def verify(guest: Guest, job: Job, timeout_s: float) -> tuple[Integrity, dict[str, Any]]:
