@@ -54,7 +54,7 @@ class Resources:
         guest.write("/proc/sys/vm/stat_refresh", "1")
         zones = guest.read("/proc/zoneinfo")
         isolated = _sum(r"^nr_isolated_\w+ (\d+)$", guest.read("/proc/vmstat"))
-        free = _sum(r"^Node \d+, zone.*\n  pages free +(\d+)$", zones)
+        free = _sum(r"^  pages free +(\d+)$", zones)
         listed = _sum(r"^ +count: +(\d+)$", zones)
         if free is None or listed is None or isolated is None:
             raise PremiseError("free and isolated pages in /proc/zoneinfo and /proc/vmstat", zones)

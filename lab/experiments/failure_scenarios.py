@@ -23,6 +23,7 @@ MS_NS = 1_000_000
 SECOND_NS = 1000 * MS_NS
 FLIPPED_OFFSET = 1000
 PARTIAL_BYTES = 1500
+_PAGE_BYTES = 4096
 # dcbm gives an engine 10 s (DCBM_TIMEOUT), and looks for channels once a second at most.
 _PAST_TIMEOUT_NS = 15 * SECOND_NS
 _BUSY_NS = 3 * SECOND_NS
@@ -115,7 +116,8 @@ class Scenario:
         engines: how many there are, one channel each.
         paths: the only ways to memory where it can happen; empty: every one.
         command_line: words for the kernel.
-        fixes_only: the stock driver reads beyond a table on it, with any result.
+        fixes_only: the stock driver reads beyond a table on it, with any result, or never gets
+            into that state.
     """
 
     name: str
@@ -275,6 +277,28 @@ def _no_room(_batch: Batch) -> tuple[Step, ...]:
     return (Attempt("full", Expect(failures=None, by_cpu=None)),)
 
 
+def _rebound(name: str, purpose: str, steps: Callable[[Batch], tuple[Step, ...]]) -> Scenario:
+    """The driver is unbound: ae4dma's can't be (known bug ``ae4dma-unload``)."""
+    return Scenario(name, purpose, steps, kinds=("ptdma",))
+
+
+def _displaced(batch: Batch) -> tuple[Step, ...]:
+    nth = max(1, batch.folios // 2)
+    astray = fault("wrong-address", displacement=_PAGE_BYTES, nth=nth)
+    return (Attempt("middle", Expect(wrong=1), astray), LATER)
+
+
+def _overtaken(batch: Batch) -> tuple[Step, ...]:
+    ahead = {name: nth for name, nth in batch.positions().items() if nth < batch.folios}
+    return (
+        *(
+            Attempt(n, Expect(), fault("out-of-order", later=1, nth=nth))
+            for n, nth in ahead.items()
+        ),
+        LATER,
+    )
+
+
 SCENARIOS: tuple[Scenario, ...] = (
     _error("illegal-engine", 1),
     _error("illegal-length", 9),
@@ -284,6 +308,13 @@ SCENARIOS: tuple[Scenario, ...] = (
     _error("fatal", 33, "ae4dma"),
     _lie("flip-byte", "one byte arrives inverted", "flip-byte", offset=FLIPPED_OFFSET),
     _lie("partial-copy", "only the first bytes arrive", "partial-copy", copied=PARTIAL_BYTES),
+    Scenario("wrong-address", "the data arrive in the next page", _displaced, workloads=(MOVES,)),
+    _harmless(
+        "interrupt-before-data",
+        "a completion arrives 10 us before its data: the batch, or its end, takes longer",
+        "interrupt-before-data",
+        delay_ns=10_000,
+    ),
     _harmless("stall-late", "a descriptor completes 50 ms late", "stall", delay_ns=50 * MS_NS),
     _harmless(
         "slow-link", "a descriptor's data take 16 ms", "slow-link", bandwidth=_SLOW_BYTES_PER_S
@@ -305,13 +336,20 @@ SCENARIOS: tuple[Scenario, ...] = (
         "a descriptor hangs, dcbm gives up after 10 s, the engine goes on when memory is reused",
         _given_up,
     ),
+    Scenario(
+        "out-of-order",
+        "a descriptor is held until a later one is done",
+        _overtaken,
+        kinds=("ae4dma",),
+        fixes_only=True,
+    ),
     Scenario("stall-15s", "a descriptor completes 15 s late, 5 s after dcbm gave up", _late),
-    Scenario("lost-interrupt", "the message of a completion is lost; rebinding helps", _unheard),
-    Scenario("all-ones", "the device is gone; it is removed and found again", _gone),
-    Scenario("surprise-removal", "the device is gone, and is removed meanwhile", _surprise),
-    Scenario("unbind-busy", "the driver is unbound under a batch", _taken("unbind", "bind")),
-    Scenario("remove-busy", "the device is removed under a batch", _taken("remove", "rescan")),
-    Scenario("unbind-hung", "the driver is unbound under a batch that hangs", _taken_hung),
+    _rebound("lost-interrupt", "the message of a completion is lost; rebinding helps", _unheard),
+    _rebound("all-ones", "the device is gone; it is removed and found again", _gone),
+    _rebound("surprise-removal", "the device is gone, and is removed meanwhile", _surprise),
+    _rebound("unbind-busy", "the driver is unbound under a batch", _taken("unbind", "bind")),
+    _rebound("remove-busy", "the device is removed under a batch", _taken("remove", "rescan")),
+    _rebound("unbind-hung", "the driver is unbound under a batch that hangs", _taken_hung),
     Scenario("no-channel", "another client holds the only channel", _held),
     Scenario(
         "one-of-four", "one of four channels hangs, the others go on", _one_of_four, engines=4
