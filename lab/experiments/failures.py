@@ -124,15 +124,15 @@ def run(session: Run) -> None:
     """Play one scenario and judge it.
 
     Raises:
-        PremiseError: a migration without a fault is not offloaded in full, a fault did not strike,
-            or a program in the guest gave up.
+        PremiseError: an engine isn't bound, dcbm can't be turned on, a fault did not strike, or a
+            program in the guest gave up.
         GuestError: the guest ended the run.
     """
     stage = Stage(session)
-    stage.prepare()
-    for step in session.mode.scenario.steps(stage.batch):
-        stage.play(step)
-    stage.finish()
+    if stage.prepare():
+        for step in session.mode.scenario.steps(stage.batch):
+            stage.play(step)
+        stage.finish()
     found: Sequence[Check] = stage.checks
     if session.parameters.expect == "ledger":
         found = list(

@@ -47,15 +47,7 @@ def fragment(
         PremiseError: free blocks of order 9 are left, or the program gave up.
     """
     before = guest.read("/proc/buddyinfo")
-    job = guest.spawn(
-        [
-            "fragment",
-            *("--node", str(node)),
-            *("--cpu", str(cpu)),
-            *("--fill-percent", str(fill_percent)),
-        ],
-        timeout_s=timeout_s,
-    )
+    job = fill(guest, node=node, cpu=cpu, fill_percent=fill_percent, timeout_s=timeout_s)
     blocks_before = premises.free_blocks(before, node, ORDER)
     blocks = premises.free_blocks(guest.read("/proc/buddyinfo"), node, ORDER)
     limit = int(blocks_before * _WHOLE_BLOCKS_LIMIT)
@@ -70,6 +62,23 @@ def fragment(
         "host_free_order9_before": blocks_before,
         "host_free_order9_after": blocks,
     }
+
+
+def fill(guest: Guest, *, node: int, cpu: int, fill_percent: int, timeout_s: float) -> Job:
+    """Take a node's free memory and give every second page back; `fragment` proves more.
+
+    Raises:
+        PremiseError: the program gave up.
+    """
+    return guest.spawn(
+        [
+            "fragment",
+            *("--node", str(node)),
+            *("--cpu", str(cpu)),
+            *("--fill-percent", str(fill_percent)),
+        ],
+        timeout_s=timeout_s,
+    )
 
 
 def allocation(*, node: int, cpu: int, count: int, hog: bool = False) -> list[str]:

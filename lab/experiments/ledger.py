@@ -31,7 +31,7 @@ class Deviation:
         bug: id of its entry in the ledger, which has reason and evidence.
         experiment: the experiment that it shows in.
         cell: the mode, or the cell of a matrix; ``*`` stands for any text.
-        check: the check that fails; ``*`` stands for any text.
+        check: regular expression for the whole name of the check that fails.
         seen: regular expression for what the check tells while the bug is there.
         engines: kinds of engines whose driver has it, as the lab file spells them.
         bases: kernel bases that it was seen with; none means every base of the lab.
@@ -80,7 +80,7 @@ def excused(
     """
     known = [one for one in deviations if one.covers(experiment, cell, machine)]
     for check in checks:
-        deviation = next((one for one in known if fnmatchcase(check.name, one.check)), None)
+        deviation = next((one for one in known if re.fullmatch(one.check, check.name)), None)
         yield check if deviation is None else _excuse(check, deviation)
 
 

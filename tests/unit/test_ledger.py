@@ -12,7 +12,9 @@ from lab.experiments import ledger
 from lab.experiments.ledger import Deviation
 from lab.results import Check
 
-BUG = Deviation("some-bug", "failures", "*-error-*", "*: contents", r"\b1 wrong", bases=("7.3",))
+BUG = Deviation(
+    "some-bug", "failures", "*-error-*", "(first|last): contents", r"\b1 wrong", bases=("7.3",)
+)
 CELL = "moves-error-fatal-amd"
 
 
@@ -47,7 +49,7 @@ def test_a_bug_that_is_gone_fails_and_says_so() -> None:
 
 
 def test_a_bug_that_shows_now_and_then_need_not() -> None:
-    now_and_then = Deviation("some-bug", "failures", "*", "*", "wrong", always=False)
+    now_and_then = Deviation("some-bug", "failures", "*", ".*", "wrong", always=False)
     sound = check(held=True, seen="0 wrong")
     assert excused(sound, now_and_then) == sound
     assert excused(check(held=False, seen="3 wrong"), now_and_then).held
@@ -57,6 +59,7 @@ def test_a_bug_that_shows_now_and_then_need_not() -> None:
     ("made", "cell", "kernel"),
     [
         (check(held=False, seen="1 wrong", name="first: dcbm"), CELL, {}),
+        (check(held=False, seen="1 wrong", name="at first: contents"), CELL, {}),
         (check(held=False, seen="1 wrong"), "moves-stall-late", {}),
         (check(held=False, seen="1 wrong"), CELL, {"base": "6.12"}),
         (check(held=False, seen="1 wrong"), CELL, {"driver_fixes": True}),
