@@ -285,7 +285,8 @@ def _rebound(name: str, purpose: str, steps: Callable[[Batch], tuple[Step, ...]]
 def _displaced(batch: Batch) -> tuple[Step, ...]:
     nth = max(1, batch.folios // 2)
     astray = fault("wrong-address", displacement=_PAGE_BYTES, nth=nth)
-    return (Attempt("middle", Expect(wrong=1), astray), LATER)
+    # The page that gets nothing, and the one copied before, which the kernel took from behind it.
+    return (Attempt("middle", Expect(wrong=2), astray), LATER)
 
 
 def _overtaken(batch: Batch) -> tuple[Step, ...]:
