@@ -131,6 +131,13 @@ def run(
     kernel: KernelOption = None,
     modules: ModulesOption = None,
     config: ConfigOption = None,
+    with_driver_fixes: Annotated[
+        bool,
+        typer.Option(
+            "--with-driver-fixes",
+            help="The engines' driver with our corrections: --set kernel.driver_fixes=true.",
+        ),
+    ] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Less of it, for a first look.")] = False,
     bisect: Annotated[
         bool, typer.Option("--bisect", help="Exit statuses for git bisect run: 0, 1, 125, 128.")
@@ -156,6 +163,8 @@ def run(
         machine, parameters = split_settings(settings or [])
         if engines is not None:
             machine["engine.count"] = engines
+        if with_driver_fixes:
+            machine["kernel.driver_fixes"] = True
         faults = tuple(parse_fault(text) for text in inject or [])
         lab = override(from_file, machine, clock=clock)
         if quick and not chosen.quick:

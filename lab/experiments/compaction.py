@@ -12,7 +12,6 @@ share of the node's memory, so that a small guest reaches the same depth of frag
 
 from __future__ import annotations
 
-import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,26 +20,20 @@ from pydantic import Field
 from lab.config import MAX_ENGINES, LabFile, Profile, with_default_profile
 from lab.dcbm import Dcbm, load
 from lab.errors import ConfigError, PremiseError
-from lab.experiments import checks, engines, premises
+from lab.experiments import checks, engines, fragmentation, premises
 from lab.experiments.base import Experiment, ModePlan, Parameters, Session
-from lab.results import CpuShare, Integrity
+from lab.experiments.fragmentation import ORDER
+from lab.results import CpuShare
 
 if TYPE_CHECKING:
     from lab.machine.jobs import Job
 
-ORDER = 9
 PUBLISHED_ALLOCATIONS = 16384
 PUBLISHED_NODE_MIB = 250 * 1024
 _FOLIO_BYTES = 4096
-# Of the node's free blocks: what may be left whole. The fill stops short of the watermarks, and
-# `compact` takes whole blocks out of the way before it measures.
-_WHOLE_BLOCKS_LIMIT = 0.05
 _COUNTERS_APART_PCT = 1.0
 # What compaction isolates before it migrates: COMPACT_CLUSTER_MAX of the kernel's linux/swap.h.
 _BATCH_FOLIOS = 32
-# Freed pages that wait on per-CPU lists are in compaction's way. On the published machine the lists
-# are nothing beside 250 GB; here they would swallow a quarter of what was freed.
-_SMALL_PCP_LISTS = {"/proc/sys/vm/percpu_pagelist_high_fraction": "256"}
 
 
 class CompactionParameters(Parameters):
@@ -97,7 +90,7 @@ def plan(lab: LabFile, parameters: CompactionParameters) -> list[CompactionMode]
     cpu = sum(node.cpus for node in nodes[: parameters.node])
 
     def mode(name: str, purpose: str, *, patched: bool, busy: bool) -> CompactionMode:
-        modules = (lab.engine.kind, "compact_trigger", *(("dcbm",) if patched else ()))
+        modules = (lab.engine.kind, fragmentation.TRIGGER_MODULE, *(("dcbm",) if patched else ()))
         return CompactionMode(name, purpose, patched, lab, modules=modules, busy=busy, cpu=cpu)
 
     return [
@@ -119,23 +112,24 @@ def run(session: Run) -> None:
     guest, mode = session.guest, session.mode
     findings = session.findings
     premises.bind_engines(guest, mode.machine.engine)
-    guest.load_module("compact_trigger")
+    guest.load_module(fragmentation.TRIGGER_MODULE)
     if mode.patched:
         load(guest)
     findings.details["settings"] = premises.settle(
-        guest, {**premises.BACKGROUND_OFF, **premises.NO_HUGE_PAGES, **_SMALL_PCP_LISTS}
+        guest,
+        {
+            **premises.BACKGROUND_OFF,
+            **premises.NO_HUGE_PAGES,
+            **fragmentation.SMALL_PCP_LISTS,
+        },
     )
     fragment = _fragment(session)
     kept = premises.number(fragment.ready or {}, "pages_kept")
     dcbm = _start_offload(session) if mode.patched else None
     _compact(session, dcbm)
     session.say("verifying every surviving page")
-    guest.signal(fragment, signal.SIGUSR1)
-    found = guest.wait(fragment, timeout_s=session.program_timeout_s).result("verified")
+    findings.integrity, found = fragmentation.verify(guest, fragment, session.program_timeout_s)
     findings.details["fragmentation"]["pages_moved"] = found.get("pages_moved")
-    findings.integrity = Integrity.model_validate(
-        {key: found[key] for key in ("pages_verified", "pages_wrong", "wrong")}
-    )
     findings.check(checks.integrity(findings.integrity, kept))
     if dcbm is not None:
         dcbm.disable()
@@ -152,31 +146,13 @@ def _fragment(session: Run) -> Job:
     """Fragment the node, prove that it worked and return the program that holds the pages."""
     parameters = session.parameters
     session.say(f"fragmenting node {parameters.node}")
-    before = session.guest.read("/proc/buddyinfo")
-    job = session.guest.spawn(
-        [
-            "fragment",
-            *("--node", str(parameters.node)),
-            *("--cpu", str(session.mode.cpu)),
-            *("--fill-percent", str(parameters.fill_percent)),
-        ],
+    job, session.findings.details["fragmentation"] = fragmentation.fragment(
+        session.guest,
+        node=parameters.node,
+        cpu=session.mode.cpu,
+        fill_percent=parameters.fill_percent,
         timeout_s=session.program_timeout_s,
     )
-    blocks_before = premises.free_blocks(before, parameters.node, ORDER)
-    blocks = premises.free_blocks(session.guest.read("/proc/buddyinfo"), parameters.node, ORDER)
-    session.findings.details["fragmentation"] = {
-        **{key: value for key, value in (job.ready or {}).items() if key != "event"},
-        "host_free_order9_before": blocks_before,
-        "host_free_order9_after": blocks,
-    }
-    limit = int(blocks_before * _WHOLE_BLOCKS_LIMIT)
-    if blocks > limit:
-        raise PremiseError(
-            f"at most {limit} free blocks of order {ORDER} on node {parameters.node} once it is "
-            "fragmented",
-            f"{blocks} of {blocks_before} before",
-            hint="fill more of the node (--set fill_percent=100)",
-        )
     return job
 
 
@@ -199,14 +175,9 @@ def _compact(session: Run, dcbm: Dcbm | None) -> None:
     device_before = guest.device_counters()
     dcbm_before = dcbm.counters() if dcbm is not None and dcbm.counts else None
     session.say(f"allocating {allocations} pages of order {ORDER}")
-    arguments = [
-        "compact",
-        *("--cpu", str(mode.cpu)),
-        *("--node", str(session.parameters.node)),
-        *("--order", str(ORDER)),
-        *("--count", str(allocations)),
-        *(["--hog"] if mode.busy else []),
-    ]
+    arguments = fragmentation.allocation(
+        node=session.parameters.node, cpu=mode.cpu, count=allocations, hog=mode.busy
+    )
     measured = guest.run(arguments, timeout_s=session.program_timeout_s).result("compacted")
     grown = engines.growth(device_before, guest.device_counters())
     findings.device = grown.total

@@ -63,6 +63,12 @@ def through(topology: Topology, path: DmaPath) -> Topology:
     return Topology.model_validate({**topology.model_dump(), **asked})
 
 
+def path_of(topology: Topology) -> DmaPath:
+    """The way to memory that a topology has."""
+    asked = (topology.iommu, topology.iommu_mode, topology.swiotlb)
+    return next(path for path, settings in _OF_TOPOLOGY.items() if settings == asked)
+
+
 def longest_copy_bytes(topology: Topology) -> int | None:
     """What dma_max_mapping_size() says for an engine: the limit of a copy; None is no limit."""
     return SLOT_BYTES * _SLOTS_AT_ONCE if topology.swiotlb is Swiotlb.FORCE else None

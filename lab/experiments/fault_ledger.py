@@ -143,7 +143,12 @@ KNOWN: Mapping[str, Mapping[tuple[str, str], KnownBug]] = {
 
 
 # What kernel-config/driver-fixes corrects.
-CORRECTED = frozenset({"ptdma-error-as-success", "ptdma-error-name", "ptdma-gone-as-success"})
+CORRECTED = frozenset(
+    {
+        *("ptdma-error-as-success", "ptdma-error-name", "ptdma-gone-as-success"),
+        *("ae4dma-error-as-success", "ae4dma-one-start-a-call", "ae4dma-terminate-keeps-commands"),
+    }
+)
 
 # What shows otherwise with it: None if no longer. The late completion finds no freed descriptor,
 # but the hardware is not stopped either.

@@ -19,6 +19,7 @@ from lab import cli
 from lab.cache import Cache
 from lab.checkout import assert_checkout
 from lab.errors import BuildError, HostError
+from lab.experiments.base import ModePlan
 from lab.progress import SilentProgress
 from lab.results import Outcome, Record
 
@@ -112,6 +113,21 @@ def test_wrong_usage_is_2_and_runs_nothing(
     assert result.exit_code == 2, result.output
     assert not (tmp_path / "out").exists()
     assert "Traceback" not in result.output
+
+
+def test_driver_fixes_have_a_short_name(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def prepare(modes: list[ModePlan], _progress: object) -> ScriptedBench:
+        asked.extend(mode.machine.kernel.driver_fixes for mode in modes)
+        raise BuildError("nothing", "only what was asked for matters")
+
+    monkeypatch.setattr(sys.modules["lab.bench"], "prepare", prepare)
+    call("run", own, "--output", tmp_path / "stock")
+    call("run", own, "--output", tmp_path / "fixed", "--with-driver-fixes")
+    assert asked == [False, True]
 
 
 def test_no_engine_is_an_error_before_the_run(

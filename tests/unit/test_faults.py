@@ -285,6 +285,7 @@ def test_a_corrected_driver_is_excused_for_less() -> None:
     assert named > CORRECTED
     assert set(known_bugs("ptdma", ERROR.name)) == {"faulted copy", "error's name"}
     assert known_bugs("ptdma", ERROR.name, driver_fixes=True) == {}
+    assert known_bugs("ae4dma", "error-fatal", driver_fixes=True) == {}
     assert known_bugs("ptdma", "rebind", driver_fixes=True) == known_bugs("ptdma", "rebind") != {}
 
 
