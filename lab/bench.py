@@ -27,7 +27,7 @@ from lab.results import KernelIdentity, PatchIdentity
 
 # Host seconds for a whole mode: only a guard for what no single program's limit catches.
 SESSION_TIMEOUT_S = 3600.0
-_OURS = {"compact_trigger", "dma_probe"}
+_OURS = {"compact_trigger", "cpu_account", "dma_probe"}
 
 
 # What is asked for, and what comes of it: built by the lab, or given by the user.

@@ -17,11 +17,20 @@ ENTRY = "EXPERIMENT"
 def own_experiments() -> list[Experiment[Any, Any]]:
     """The experiments that the lab brings, in the order of its list."""
     # Imported here so that a broken experiment does not keep the others' modules from loading.
-    from lab.experiments import compaction, dmatest, faults, move_pages  # noqa: PLC0415
+    from lab.experiments import (  # noqa: PLC0415
+        compaction,
+        concurrent_moves,
+        dmatest,
+        faults,
+        folio_count,
+        move_pages,
+    )
 
     return [
         compaction.EXPERIMENT,
         move_pages.EXPERIMENT,
+        folio_count.EXPERIMENT,
+        concurrent_moves.EXPERIMENT,
         dmatest.EXPERIMENT,
         faults.EXPERIMENT,
     ]
