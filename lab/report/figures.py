@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from lab.config import Clock
@@ -76,7 +77,12 @@ def tables(record: Record) -> list[Table]:
 
 def _tables(record: Record) -> list[Table]:
     if any(mode.moves for mode in record.modes):
-        return [_throughput(record), _sweep_proof(record), _verdicts(record)]
+        return [
+            _throughput(record),
+            _sweep_proof(record),
+            *_extra_tables(record),
+            _verdicts(record),
+        ]
     if all(mode.wall_ms is None and mode.pages_migrated is None for mode in record.modes):
         return [_bare(record)]
     return [_compaction(record)]
@@ -222,8 +228,18 @@ def _compaction_row(mode: Mode) -> tuple[str, ...]:
     )
 
 
-def _sizes(record: Record) -> list[int]:
-    return sorted({point.folio_kib for mode in record.modes for point in mode.moves})
+def _columns(record: Record) -> dict[tuple[int, int], str]:
+    """Heading of each kind of point: its folio size, or how many folios a call has moved."""
+    kinds = sorted({_kind(point) for mode in record.modes for point in mode.moves})
+    by_count = len({size for size, _count in kinds}) == 1 and len(kinds) > 1
+    return {
+        (size, count): f"{count}x{size_name(size)}" if by_count else size_name(size)
+        for size, count in kinds
+    }
+
+
+def _kind(point: MovePoint) -> tuple[int, int]:
+    return point.folio_kib, point.folios_per_move
 
 
 def size_name(folio_kib: int) -> str:
@@ -231,46 +247,74 @@ def size_name(folio_kib: int) -> str:
     return f"{folio_kib // 1024}M" if folio_kib % 1024 == 0 else f"{folio_kib}K"
 
 
-def _points(mode: Mode) -> dict[int, MovePoint]:
-    return {point.folio_kib: point for point in mode.moves}
+def _by_point(record: Record, title: str, cell: Callable[[MovePoint], str]) -> Table:
+    """A table with a row for each mode and a column for each kind of point."""
+    columns = _columns(record)
+    rows = []
+    for mode in record.modes:
+        points = {_kind(point): point for point in mode.moves}
+        cells = [cell(points[kind]) if kind in points else NOTHING for kind in columns]
+        rows.append((mode.name, *cells))
+    return Table(
+        title,
+        ("Mode", *columns.values()),
+        tuple(rows),
+        tuple(mode.outcome for mode in record.modes),
+    )
 
 
 def _throughput(record: Record) -> Table:
-    sizes = _sizes(record)
-    rows = []
-    for mode in record.modes:
-        points = _points(mode)
-        cells = [
-            f"{points[size].gb_per_s_mean:.2f}±{points[size].gb_per_s_stdev:.2f}"
-            if size in points
-            else NOTHING
-            for size in sizes
-        ]
-        rows.append((mode.name, *cells))
-    return Table(
-        f"{record.experiment}: GB/s by folio size, mean±deviation ({clock_label(record)})",
-        ("Mode", *(size_name(size) for size in sizes)),
-        tuple(rows),
-        tuple(mode.outcome for mode in record.modes),
+    by = "folio size" if record.experiment != "folio-count" else "number of folios"
+    return _by_point(
+        record,
+        f"{record.experiment}: GB/s by {by}, mean±deviation ({clock_label(record)})",
+        lambda point: f"{point.gb_per_s_mean:.2f}±{point.gb_per_s_stdev:.2f}",
     )
 
 
 def _sweep_proof(record: Record) -> Table:
-    sizes = _sizes(record)
-    rows = []
-    for mode in record.modes:
-        points = _points(mode)
-        cells = [
-            f"{points[size].dma_copies}/{points[size].channels_used}" if size in points else NOTHING
-            for size in sizes
-        ]
-        rows.append((mode.name, *cells))
-    return Table(
+    return _by_point(
+        record,
         "DMA copies / channels really used, by the devices' own counters",
-        ("Mode", *(size_name(size) for size in sizes)),
-        tuple(rows),
-        tuple(mode.outcome for mode in record.modes),
+        lambda point: f"{point.dma_copies}/{point.channels_used}",
     )
+
+
+def _extra_tables(record: Record) -> list[Table]:
+    """What was measured on request only."""
+    points = [point for mode in record.modes for point in mode.moves]
+    found = []
+    if any(point.latency for point in points):
+        found.append(
+            _by_point(record, "First/middle/last folio usable again, µs after the call", _latency)
+        )
+    if any(point.cpu_busy_ms_per_gb is not None for point in points):
+        found.append(
+            _by_point(
+                record, "CPU time of a GB, ms: calling task / its CPU with interrupts", _cpu_cost
+            )
+        )
+    if any(point.cpu_copies is not None for point in points):
+        found.append(
+            _by_point(
+                record,
+                "Folios copied by DMA + by the CPU",
+                lambda point: f"{point.dma_copies}+{_number(point.cpu_copies)}",
+            )
+        )
+    return found
+
+
+def _latency(point: MovePoint) -> str:
+    if point.latency is None:
+        return NOTHING
+    times = (point.latency.first_ns, point.latency.middle_ns, point.latency.last_ns)
+    return "/".join(f"{time_ns / 1e3:.0f}" for time_ns in times)
+
+
+def _cpu_cost(point: MovePoint) -> str:
+    costs = (point.task_cpu_ms_per_gb, point.cpu_busy_ms_per_gb)
+    return "/".join(NOTHING if cost is None else f"{cost:.0f}" for cost in costs)
 
 
 def _verdicts(record: Record) -> Table:
