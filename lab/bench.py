@@ -35,7 +35,7 @@ from lab.variants import stretch
 # Host seconds for a whole mode on a plain kernel: only a guard for what no single program's limit
 # catches.
 SESSION_TIMEOUT_S = 3600.0
-_OURS = {"compact_trigger", "dma_probe"}
+_OURS = {"compact_trigger", "cpu_account", "dma_probe"}
 INITRAMFS = "initramfs"
 
 

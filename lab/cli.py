@@ -247,14 +247,33 @@ def report(
     folder: Annotated[Path, typer.Argument(help="Folder of a run, or its record.json.")],
     *,
     form: Annotated[Format, typer.Option("--format", help="What to make of it.")] = Format.TABLE,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.svg", help="Draw it instead, beside the published figures."),
+    ] = None,
 ) -> None:
     """Show an earlier run again, from its record alone."""
     with failures():
         record = _read_record(folder)
-        if form is Format.TABLE:
+        if plot is not None:
+            _write_plot(record, plot)
+        elif form is Format.TABLE:
             print_record(record, Console())
         else:
             typer.echo(render(record, form), nl=False)
+
+
+def _write_plot(record: Record, path: Path) -> None:
+    from lab.report.plot import svg_text  # noqa: PLC0415 - other verbs start without it
+
+    if path.suffix != ".svg":
+        raise OptionError(f"--plot: {path} is no .svg file")
+    text = svg_text(record)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OptionError(f"--plot: {path}: {error.strerror}") from error
+    typer.echo(f"plot: {path}", err=True)
 
 
 def _read_record(at: Path) -> Record:

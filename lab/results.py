@@ -111,8 +111,30 @@ class Integrity(_Model):
     wrong: list[WrongPage] = Field(default_factory=list)
 
 
+class MoveLatency(_Model):
+    """When folios could be used again after a call of move_pages(2), in ns from the call.
+
+    Each is the mean over `moves`, which are moves of their own: `wall_ns` is how long they took,
+    readers included. `first_ns` is the time of the region's first folio, `middle_ns` of the one in
+    its middle, `last_ns` of the last. `reads` counts what the readers asked before they got on.
+    """
+
+    moves: int
+    wall_ns: float
+    first_ns: float
+    middle_ns: float
+    last_ns: float
+    reads: int
+
+
 class MovePoint(_Model):
-    """One folio size of the move_pages sweep within a mode."""
+    """One folio size, number of folios or number of tasks within a mode.
+
+    `task_cpu_ms_per_gb` is CPU time of the calling tasks within the call, interrupts not included,
+    `cpu_busy_ms_per_gb` that of their CPU (user, system and interrupts), `cpu` its shares;
+    per 10⁹ bytes moved. `tasks` move at once. `cpu_copies` counts folios that moved without dcbm.
+    None: not measured.
+    """
 
     folio_kib: int
     moves: int
@@ -124,6 +146,12 @@ class MovePoint(_Model):
     channels_used: int
     device: DeviceCounters
     integrity: Integrity
+    tasks: int = 1
+    cpu_copies: int | None = None
+    task_cpu_ms_per_gb: float | None = None
+    cpu_busy_ms_per_gb: float | None = None
+    cpu: CpuShare | None = None
+    latency: MoveLatency | None = None
 
 
 class CellVerdict(StrEnum):

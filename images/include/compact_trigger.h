@@ -10,26 +10,9 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
+#include "cpu_account.h"
+
 #define COMPACT_TRIGGER_DEVICE "/dev/compact_trigger"
-
-/* The kernel's own account of a CPU's time, in nanoseconds since boot. */
-struct compact_trigger_cputime {
-	__u64 user;
-	__u64 nice;
-	__u64 system;
-	__u64 idle;
-	__u64 iowait;
-	__u64 irq;
-	__u64 softirq;
-	__u64 steal;
-};
-
-/* One end of an interval, everything read with preemption disabled. */
-struct compact_trigger_sample {
-	__u64 clock_ns;		/* CLOCK_MONOTONIC */
-	__u64 counter;		/* the value at counter_address, 0 without one */
-	struct compact_trigger_cputime cputime;
-};
 
 /**
  * struct compact_trigger_run - one measured loop of allocations
@@ -58,8 +41,8 @@ struct compact_trigger_run {
 	__u32 cpu;
 	__u32 reserved;
 	__u64 counter_address;
-	struct compact_trigger_sample start;
-	struct compact_trigger_sample end;
+	struct cpu_account_sample start;
+	struct cpu_account_sample end;
 };
 
 #define COMPACT_TRIGGER_MAGIC 0xdc
@@ -74,8 +57,5 @@ struct compact_trigger_run {
 
 /* Frees the held pages. Never fails. */
 #define COMPACT_TRIGGER_FREE _IO(COMPACT_TRIGGER_MAGIC, 2)
-
-/* Samples the CPU that the caller is pinned to; the counter is left 0. */
-#define COMPACT_TRIGGER_SAMPLE _IOR(COMPACT_TRIGGER_MAGIC, 3, struct compact_trigger_sample)
 
 #endif

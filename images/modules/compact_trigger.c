@@ -1,30 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Allocates high-order pages in the calling task, so that each allocation
- * enters direct compaction, and measures the loop: wall time and the kernel's
- * account of the CPU, both to the nanosecond.
+ * enters direct compaction, and measures the loop: wall time and, through the
+ * module cpu_account, the kernel's account of the CPU, both to the nanosecond.
  */
 #include <linux/atomic.h>
 #include <linux/capability.h>
 #include <linux/cpumask.h>
 #include <linux/fs.h>
 #include <linux/gfp.h>
-#include <linux/kernel_stat.h>
 #include <linux/list.h>
 #include <linux/miscdevice.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/nodemask.h>
-#include <linux/rcupdate.h>
 #include <linux/sched.h>
-#include <linux/sched/cputime.h>
 #include <linux/sched/signal.h>
-#include <linux/timekeeping.h>
 #include <linux/uaccess.h>
-#include <linux/vtime.h>
 
 #include "compact_trigger.h"
+#include "cpu_account_sample.h"
 
 /*
  * What a huge page fault that may work for its page asks for: movable, so that
@@ -48,10 +44,6 @@
  */
 #define MAX_RETRIES_IN_A_ROW	256
 
-/* How long a sample may take to be one, and how often it is tried. */
-#define MAX_SAMPLE_NS		(200 * NSEC_PER_USEC)
-#define MAX_SAMPLE_ATTEMPTS	64
-
 /* One user at a time: two loops at once would spoil each other's figures. */
 static struct trigger {
 	atomic_t open;		/* 1 while the device is open */
@@ -62,96 +54,6 @@ static struct trigger {
 	.lock = __MUTEX_INITIALIZER(trigger.lock),
 	.pages = LIST_HEAD_INIT(trigger.pages),
 };
-
-#ifdef CONFIG_VIRT_CPU_ACCOUNTING_GEN
-/*
- * With generic virtual time accounting, a task keeps up to one tick of user
- * and system time to itself before it goes to the CPU's account, and
- * kcpustat_cpu_fetch() adds only what the running task holds. Add what the
- * others hold, or each would shift up to 4 ms (HZ=250) out of the interval or
- * into it. A task that moved between CPUs brings its share along, as it does
- * in the kernel's account.
- */
-static void add_pending_cputime(struct compact_trigger_cputime *sum, int cpu)
-{
-	struct task_struct *process, *task;
-
-	rcu_read_lock();
-	for_each_process_thread(process, task) {
-		u64 user, system;
-
-		if (task_cpu(task) != cpu)
-			continue;
-		user = READ_ONCE(task->vtime.utime);
-		/* Fetched already: of a task in the kernel, that time alone. */
-		system = task == current ? 0 : READ_ONCE(task->vtime.stime);
-		if (task_nice(task) > 0)
-			sum->nice += user;
-		else
-			sum->user += user;
-		sum->system += system;
-	}
-	rcu_read_unlock();
-}
-#else
-static void add_pending_cputime(struct compact_trigger_cputime *sum, int cpu)
-{
-}
-#endif
-
-/* The source of /proc/stat's line for @cpu, before it is rounded to ticks. */
-static void read_cputime(struct compact_trigger_cputime *sum, int cpu)
-{
-	struct kernel_cpustat fetched;
-	u64 *stat = fetched.cpustat;
-
-	kcpustat_cpu_fetch(&fetched, cpu);
-	sum->user = stat[CPUTIME_USER];
-	sum->nice = stat[CPUTIME_NICE];
-	sum->system = stat[CPUTIME_SYSTEM];
-	sum->idle = stat[CPUTIME_IDLE];
-	sum->iowait = stat[CPUTIME_IOWAIT];
-	sum->irq = stat[CPUTIME_IRQ];
-	sum->softirq = stat[CPUTIME_SOFTIRQ];
-	sum->steal = stat[CPUTIME_STEAL];
-	add_pending_cputime(sum, cpu);
-}
-
-static int read_counter(u64 *value, u64 address)
-{
-	u64 __user *counter = u64_to_user_ptr(address);
-	int error;
-
-	*value = 0;
-	if (!address)
-		return 0;
-	/* Preemption is off: the caller's page is resident, or this fails. */
-	pagefault_disable();
-	error = get_user(*value, counter);
-	pagefault_enable();
-	return error;
-}
-
-/*
- * One end of the interval. All of it on one CPU and without a task switch. Who
- * emulates this CPU may take it away for milliseconds between two readings of
- * different clocks; then they don't belong together and are taken again.
- */
-static int take_sample(struct compact_trigger_sample *sample, u64 counter_address)
-{
-	unsigned int attempts = MAX_SAMPLE_ATTEMPTS;
-	int error;
-
-	do {
-		preempt_disable();
-		sample->clock_ns = ktime_get_ns();
-		error = read_counter(&sample->counter, counter_address);
-		read_cputime(&sample->cputime, smp_processor_id());
-		preempt_enable();
-	} while (!error && ktime_get_ns() - sample->clock_ns > MAX_SAMPLE_NS &&
-		 --attempts);
-	return error;
-}
 
 static void free_held(void)
 {
@@ -212,11 +114,11 @@ static int measure(struct compact_trigger_run *run)
 {
 	int error, end_error;
 
-	error = take_sample(&run->start, run->counter_address);
+	error = cpu_account_sample(&run->start, run->counter_address);
 	if (error)
 		return error;
 	error = allocate(run);
-	end_error = take_sample(&run->end, run->counter_address);
+	end_error = cpu_account_sample(&run->end, run->counter_address);
 	return error ? error : end_error;
 }
 
@@ -256,19 +158,6 @@ static long trigger_run(void __user *argument)
 	return error;
 }
 
-static long trigger_sample(void __user *argument)
-{
-	struct compact_trigger_sample sample;
-	int error;
-
-	if (current->nr_cpus_allowed != 1)
-		return -EINVAL;
-	error = take_sample(&sample, 0);
-	if (error)
-		return error;
-	return copy_to_user(argument, &sample, sizeof(sample)) ? -EFAULT : 0;
-}
-
 static long trigger_ioctl(struct file *file, unsigned int command, unsigned long argument)
 {
 	long result;
@@ -282,9 +171,6 @@ static long trigger_ioctl(struct file *file, unsigned int command, unsigned long
 	case COMPACT_TRIGGER_FREE:
 		free_held();
 		result = 0;
-		break;
-	case COMPACT_TRIGGER_SAMPLE:
-		result = trigger_sample((void __user *)argument);
 		break;
 	default:
 		result = -ENOTTY;

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "compact_trigger.h"
+#include "cpu_time.h"
 #include "kernel_state.h"
 #include "options.h"
 #include "report.h"
@@ -91,19 +92,6 @@ static struct hog *map_hog(void)
 	return hog;
 }
 
-static void report_cputime(const struct compact_trigger_cputime *start,
-			   const struct compact_trigger_cputime *end)
-{
-	report("\"cpustat_ns\":{\"user\":%" PRIu64 ",\"nice\":%" PRIu64 ",\"system\":%" PRIu64
-	       ",\"idle\":%" PRIu64 ",\"iowait\":%" PRIu64 ",\"irq\":%" PRIu64
-	       ",\"softirq\":%" PRIu64 ",\"steal\":%" PRIu64 "}",
-	       (uint64_t)(end->user - start->user), (uint64_t)(end->nice - start->nice),
-	       (uint64_t)(end->system - start->system), (uint64_t)(end->idle - start->idle),
-	       (uint64_t)(end->iowait - start->iowait), (uint64_t)(end->irq - start->irq),
-	       (uint64_t)(end->softirq - start->softirq),
-	       (uint64_t)(end->steal - start->steal));
-}
-
 int main(int argc, char **argv)
 {
 	unsigned long node = 0, cpu = 0, count = 0, order = 9;
@@ -119,16 +107,17 @@ int main(int argc, char **argv)
 	static struct vmstat vmstat_before, vmstat_after;
 	struct proc_stat stat_before, stat_after;
 	struct compact_trigger_run run = { 0 };
-	struct compact_trigger_sample after;
+	struct cpu_account_sample after;
 	struct hog *hog = NULL;
 	pid_t hog_pid = 0;
-	int device, error;
+	int device, account, error;
 
 	options_read(argc, argv, usage, numbers, flags);
 	pin_to_cpu(cpu);
 	device = open(COMPACT_TRIGGER_DEVICE, O_RDWR | O_CLOEXEC);
 	if (device < 0)
 		fail(EXIT_PREMISE, errno, COMPACT_TRIGGER_DEVICE " can't be opened");
+	account = cpu_account_open();
 	run.node = (uint32_t)node;
 	run.order = (uint32_t)order;
 	run.count = (uint32_t)count;
@@ -140,13 +129,9 @@ int main(int argc, char **argv)
 	vmstat_read(&vmstat_before);
 	proc_stat_read(&stat_before, cpu);
 	error = ioctl(device, COMPACT_TRIGGER_RUN, &run) ? errno : 0;
-	/*
-	 * While a task stays in the kernel, its time there is not settled, and
-	 * interrupts that it suffered count twice: as theirs and as its own. The
-	 * way out of the kernel settles it, so the account ends only here.
-	 */
-	if (!error && ioctl(device, COMPACT_TRIGGER_SAMPLE, &after))
-		error = errno;
+	/* Not run.end: the account is right only on the way out of the kernel. */
+	if (!error)
+		cpu_account_read(account, &after);
 	proc_stat_read(&stat_after, cpu);
 	vmstat_read(&vmstat_after);
 	if (with_hog)
@@ -162,7 +147,7 @@ int main(int argc, char **argv)
 		       (uint64_t)(run.end.counter - run.start.counter));
 	report("\"cpustat_wall_ns\":%" PRIu64 ",",
 	       (uint64_t)(after.clock_ns - run.start.clock_ns));
-	report_cputime(&run.start.cputime, &after.cputime);
+	report_cpu_account(&run.start.time, &after.time);
 	report(",");
 	report_proc_stat(&stat_before, &stat_after);
 	report(",");

@@ -2,9 +2,12 @@
 /*
  * Moves a region between two nodes with move_pages(2), in folios of one proven
  * size, and checks after each move where every page is and what it contains.
+ * On request it also measures CPU time, watches when single folios can be used
+ * again, or has several tasks move parts of the region at once.
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <linux/mempolicy.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -13,8 +16,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "cpu_time.h"
 #include "folio_size.h"
 #include "kernel_state.h"
+#include "latency_watch.h"
+#include "move_tasks.h"
 #include "options.h"
 #include "pattern.h"
 #include "region.h"
@@ -22,13 +28,19 @@
 
 static const char usage[] =
 	"usage: movepages --from A --to B --cpu C --folio-kib S --total-mib T [--rounds R]\n"
-	"                 [--same-folios]\n"
+	"                 [--cpu-back D] [--same-folios] [--cpu-account] [--watch-period-us P]\n"
+	"                 [--tasks N [--cpus M]]\n"
 	"\n"
 	"Faults in T MiB on node A in folios of exactly S KiB (a power of two from 4 to\n"
 	"2048), and moves them to node B; then the same from B to A; R times (default 1),\n"
-	"on CPU C. Each move starts with folios just faulted in, or, with --same-folios,\n"
-	"with those that the move before left. A \"move\" event tells the time of each\n"
-	"move and what its verification found.\n";
+	"on CPU C, the way back on CPU D (default C). Each move starts with folios just\n"
+	"faulted in, or, with --same-folios, with those that the move before left. A \"move\"\n"
+	"event tells the time of each move and what its verification found.\n"
+	"--cpu-account: also what the CPU did meanwhile (needs the module cpu_account).\n"
+	"--watch-period-us: tasks on the same CPU want the first, the middle and the last\n"
+	"folio and look at them every P microseconds; when each can be used again.\n"
+	"--tasks: N tasks move an equal part of the region each at once, on the M CPUs\n"
+	"from C (default 1) in turn.\n";
 
 #ifndef MADV_HUGEPAGE
 #define MADV_HUGEPAGE 14
@@ -38,8 +50,10 @@ static const char usage[] =
 #define RESERVE_PAGES 4096
 
 struct workload {
-	unsigned long from, to, cpu, folio_kib, total_mib, rounds;
-	bool same_folios;
+	unsigned long from, to, cpu, cpu_back, folio_kib, total_mib, rounds;
+	unsigned long watch_period_us, tasks, cpus;
+	bool same_folios, cpu_account;
+	int account;		/* the module's device, with cpu_account */
 	char *start;		/* NULL before the first move */
 	size_t size_bytes, folios, pages, folio_pages;
 	uint32_t generation;
@@ -63,9 +77,10 @@ static void *array(size_t count, size_t size)
 	return memory;
 }
 
-static long move_pages(size_t count, void **addresses, const int *nodes, int *status)
+/* Without nodes nothing moves: the status is where each page is. */
+static long ask_nodes(size_t count, void **addresses, int *status)
 {
-	return syscall(SYS_move_pages, 0, count, addresses, nodes, status, MPOL_MF_MOVE);
+	return syscall(SYS_move_pages, 0, count, addresses, NULL, status, MPOL_MF_MOVE);
 }
 
 static void prepare(struct workload *workload)
@@ -124,8 +139,7 @@ static struct placement find_placement(const struct workload *workload, unsigned
 	struct placement placement = { 0 };
 	size_t i;
 
-	/* Without nodes nothing moves: the status is where each page is. */
-	if (move_pages(workload->pages, workload->addresses, NULL, workload->status))
+	if (ask_nodes(workload->pages, workload->addresses, workload->status))
 		fail(EXIT_FAILED, errno, "the pages' nodes can't be asked for");
 	for (i = 0; i < workload->pages; i++)
 		placement.pages_elsewhere += workload->status[i] != (int)node;
@@ -161,15 +175,9 @@ static void report_statuses(const struct workload *workload, unsigned long to)
 	report("\"folios_failed\":%" PRIu64 ",\"first_status\":%d,", failed, first);
 }
 
-/* One measured move, and all that is checked about it. */
-static void move(struct workload *workload, unsigned long round, unsigned long from,
-		 unsigned long to)
+/* What is to be moved, and where to. */
+static void set_out(struct workload *workload, unsigned long from, unsigned long to)
 {
-	static struct vmstat before, after;
-	struct verification verification = { 0 };
-	struct placement placement;
-	uint64_t start_ns, wall_ns;
-	long result;
 	size_t i;
 
 	/*
@@ -188,19 +196,41 @@ static void move(struct workload *workload, unsigned long round, unsigned long f
 		workload->nodes[i] = (int)to;
 		workload->status[i] = INT32_MIN;
 	}
-	vmstat_read(&before);
-	start_ns = monotonic_ns();
-	result = move_pages(workload->folios, workload->heads, workload->nodes,
-			    workload->status);
-	wall_ns = monotonic_ns() - start_ns;
-	if (result < 0)
-		fail(EXIT_FAILED, errno, "move_pages failed");
-	vmstat_read(&after);
-	report("{\"event\":\"move\",\"round\":%lu,\"from\":%lu,\"to\":%lu,\"folio_kib\":%lu,"
-	       "\"folios\":%zu,\"pages\":%zu,\"bytes\":%zu,\"wall_ns\":%" PRIu64
-	       ",\"not_moved\":%ld,",
-	       round, from, to, workload->folio_kib, workload->folios, workload->pages,
-	       workload->pages * PAGE_BYTES, wall_ns, result);
+}
+
+/* The interval from the first task's start to the last one's end, and each task. */
+static void report_tasks(const struct workload *workload, const struct move_task *tasks)
+{
+	uint64_t start_ns = tasks[0].start_ns, end_ns = tasks[0].end_ns, cpu_ns = 0;
+	long not_moved = 0;
+	size_t i;
+
+	for (i = 0; i < workload->tasks; i++) {
+		start_ns = tasks[i].start_ns < start_ns ? tasks[i].start_ns : start_ns;
+		end_ns = tasks[i].end_ns > end_ns ? tasks[i].end_ns : end_ns;
+		cpu_ns += tasks[i].cpu_ns;
+		not_moved += tasks[i].not_moved;
+	}
+	report("\"wall_ns\":%" PRIu64 ",\"not_moved\":%ld,\"task_cpu_ns\":%" PRIu64 ",",
+	       end_ns - start_ns, not_moved, cpu_ns);
+	if (workload->tasks == 1)
+		return;
+	report("\"tasks\":[");
+	for (i = 0; i < workload->tasks; i++)
+		report("%s{\"cpu\":%lu,\"folios\":%zu,\"start_ns\":%" PRIu64 ",\"wall_ns\":%" PRIu64
+		       ",\"cpu_ns\":%" PRIu64 "}", i ? "," : "", tasks[i].cpu, tasks[i].folios,
+		       tasks[i].start_ns - start_ns, tasks[i].end_ns - tasks[i].start_ns,
+		       tasks[i].cpu_ns);
+	report("],");
+}
+
+/* Where everything is after a move, and what it contains. */
+static void report_findings(struct workload *workload, unsigned long to)
+{
+	struct verification verification = { 0 };
+	struct placement placement;
+	size_t i;
+
 	report_statuses(workload, to);
 	placement = find_placement(workload, to);
 	for (i = 0; i < workload->pages; i++)
@@ -209,6 +239,57 @@ static void move(struct workload *workload, unsigned long round, unsigned long f
 	       placement.pages_elsewhere, placement.folios_wrong);
 	report_verification(&verification);
 	report(",");
+}
+
+/* One measured move, and all that is checked about it. */
+static void move(struct workload *workload, unsigned long round, unsigned long from,
+		 unsigned long to, unsigned long cpu)
+{
+	const struct move job = {
+		.folios = workload->folios,
+		.heads = workload->heads,
+		.nodes = workload->nodes,
+		.status = workload->status,
+	};
+	struct cpu_account_sample account_before, account_after;
+	struct move_task tasks[MOVE_TASKS_MAX];
+	static struct vmstat before, after;
+	size_t i;
+
+	for (i = 0; i < workload->tasks; i++)
+		tasks[i].cpu = cpu + i % workload->cpus;
+	if (workload->cpu_back != workload->cpu)
+		pin_to_cpu(cpu);
+	set_out(workload, from, to);
+	if (workload->watch_period_us) {
+		latency_watch_start(workload->start, workload->folios,
+				    workload->folio_kib * 1024, cpu, to,
+				    workload->watch_period_us * 1000);
+		latency_watch_await();
+	}
+	vmstat_read(&before);
+	if (workload->cpu_account)
+		cpu_account_read(workload->account, &account_before);
+	move_tasks_run(&job, tasks, workload->tasks);
+	if (workload->cpu_account)
+		cpu_account_read(workload->account, &account_after);
+	vmstat_read(&after);
+	report("{\"event\":\"move\",\"round\":%lu,\"from\":%lu,\"to\":%lu,\"folio_kib\":%lu,"
+	       "\"folios\":%zu,\"pages\":%zu,\"bytes\":%zu,",
+	       round, from, to, workload->folio_kib, workload->folios, workload->pages,
+	       workload->pages * PAGE_BYTES);
+	report_tasks(workload, tasks);
+	if (workload->cpu_account) {
+		report("\"account_ns\":%" PRIu64 ",",
+		       (uint64_t)(account_after.clock_ns - account_before.clock_ns));
+		report_cpu_account(&account_before.time, &account_after.time);
+		report(",");
+	}
+	if (workload->watch_period_us) {
+		latency_watch_report(tasks[0].start_ns);
+		report(",");
+	}
+	report_findings(workload, to);
 	report_vmstat(&before, &after);
 	report("}");
 	report_end();
@@ -223,33 +304,47 @@ static void read_options(int argc, char **argv, struct workload *workload)
 		{ "folio-kib", &workload->folio_kib, 4, 2048, false },
 		{ "total-mib", &workload->total_mib, 2, 1 << 20, false },
 		{ "rounds", &workload->rounds, 1, PATTERN_MAX_GENERATION / 2, true },
+		{ "cpu-back", &workload->cpu_back, 0, 1023, true },
+		{ "watch-period-us", &workload->watch_period_us, 1, 1000000, true },
+		{ "tasks", &workload->tasks, 1, MOVE_TASKS_MAX, true },
+		{ "cpus", &workload->cpus, 1, 1024, true },
 		{ NULL, NULL, 0, 0, false },
 	};
 	const struct option_flag flags[] = {
 		{ "same-folios", &workload->same_folios },
+		{ "cpu-account", &workload->cpu_account },
 		{ NULL, NULL },
 	};
 
+	workload->cpu_back = ULONG_MAX;
 	options_read(argc, argv, usage, numbers, flags);
+	if (workload->cpu_back == ULONG_MAX)
+		workload->cpu_back = workload->cpu;
 	if (workload->folio_kib & (workload->folio_kib - 1))
 		fail(EXIT_USAGE, EINVAL, "--folio-kib is no power of two");
 	if (workload->total_mib % 2)
 		fail(EXIT_USAGE, EINVAL, "--total-mib is no multiple of 2");
 	if (workload->from == workload->to)
 		fail(EXIT_USAGE, EINVAL, "--from and --to are the same node");
+	if (workload->tasks > 1 && (workload->watch_period_us || workload->cpu_account))
+		fail(EXIT_USAGE, EINVAL, "--tasks excludes --watch-period-us and --cpu-account");
+	if (workload->tasks > workload->total_mib * 1024 / workload->folio_kib)
+		fail(EXIT_USAGE, EINVAL, "there are more --tasks than folios");
 }
 
 int main(int argc, char **argv)
 {
-	struct workload workload = { .rounds = 1 };
+	struct workload workload = { .rounds = 1, .tasks = 1, .cpus = 1 };
 	unsigned long round;
 
 	read_options(argc, argv, &workload);
 	pin_to_cpu(workload.cpu);
 	prepare(&workload);
+	if (workload.cpu_account)
+		workload.account = cpu_account_open();
 	for (round = 0; round < workload.rounds; round++) {
-		move(&workload, round, workload.from, workload.to);
-		move(&workload, round, workload.to, workload.from);
+		move(&workload, round, workload.from, workload.to, workload.cpu);
+		move(&workload, round, workload.to, workload.from, workload.cpu_back);
 	}
 	return 0;
 }

@@ -25,9 +25,11 @@ def own_experiments() -> list[Experiment[Any, Any]]:
     from lab.experiments import (  # noqa: PLC0415
         alloc_failures,
         compaction,
+        concurrent_moves,
         dmatest,
         failures,
         faults,
+        folio_count,
         matrix,
         move_pages,
         selftests,
@@ -36,6 +38,8 @@ def own_experiments() -> list[Experiment[Any, Any]]:
     return [
         compaction.EXPERIMENT,
         move_pages.EXPERIMENT,
+        folio_count.EXPERIMENT,
+        concurrent_moves.EXPERIMENT,
         dmatest.EXPERIMENT,
         faults.EXPERIMENT,
         failures.EXPERIMENT,

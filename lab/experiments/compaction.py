@@ -19,11 +19,11 @@ from pydantic import Field
 
 from lab.config import MAX_ENGINES, LabFile, Profile, with_default_profile
 from lab.dcbm import Dcbm, load
-from lab.errors import ConfigError, PremiseError
+from lab.errors import ConfigError
 from lab.experiments import checks, engines, fragmentation, premises
 from lab.experiments.base import Experiment, ModePlan, Parameters, Session
+from lab.experiments.cpu_shares import cpu_share
 from lab.experiments.fragmentation import ORDER
-from lab.results import CpuShare
 
 if TYPE_CHECKING:
     from lab.machine.jobs import Job
@@ -256,30 +256,6 @@ def record_measurement(session: Run, measured: dict[str, Any]) -> None:
         findings.check(
             checks.at_least("hog", findings.hog_iterations, 1, "iterations of the counting loop")
         )
-
-
-def cpu_share(cpustat_ns: dict[str, int], wall_ns: int) -> CpuShare:
-    """Shares of a CPU from the kernel's own accounting of it.
-
-    Args:
-        cpustat_ns: growth of each field of the CPU's line in /proc/stat, in ns.
-        wall_ns: length of the interval.
-
-    Raises:
-        PremiseError: the interval has no length.
-    """
-    if wall_ns <= 0:
-        raise PremiseError("an interval longer than 0 ns", f"{wall_ns} ns")
-
-    def pct(*fields: str) -> float:
-        return sum(cpustat_ns.get(field, 0) for field in fields) * 100 / wall_ns
-
-    return CpuShare(
-        user_pct=pct("user", "nice"),
-        sys_pct=pct("system"),
-        idle_pct=pct("idle", "iowait"),
-        irq_pct=pct("irq", "softirq", "steal"),
-    )
 
 
 EXPERIMENT: Experiment[CompactionMode, CompactionParameters] = Experiment(

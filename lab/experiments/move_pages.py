@@ -10,32 +10,47 @@ each other. Throughput is the moved bytes over the time of the system call alone
 
 One batch of the stock kernel holds a single 2 MiB folio, so that large folios could only ever use
 one channel. As the authors do for their figures, the limit is raised here, to sixteen of them.
+
+``latency`` adds a round to each point, in which tasks wait for single folios; ``cpu_time`` takes
+the CPU's account of each move; ``caller`` chooses the node whose CPU makes the call.
 """
 
 from __future__ import annotations
 
-import math
-import statistics
 from dataclasses import dataclass
-from typing import Annotated, Any
+from enum import StrEnum
+from typing import Annotated
 
 from pydantic import Field, field_validator
 
 from lab.config import MAX_ENGINES, ControlLayout, LabFile, Profile, with_default_profile
 from lab.dcbm import Dcbm, load
-from lab.errors import ConfigError, PremiseError
-from lab.experiments import checks, engines, premises
+from lab.errors import ConfigError
+from lab.experiments import premises
 from lab.experiments.base import Experiment, ModePlan, Parameters, Session
-from lab.experiments.dma_path import longest_copy_bytes
-from lab.results import Check, DeviceCounters, Integrity, MovePoint
+from lab.experiments.move_points import (
+    BATCH_PAGES,
+    CPU_ACCOUNT,
+    Moves,
+    first_cpu,
+    folios_in_a_batch,
+    sum_up,
+    whole_point,
+)
 
 FOLIO_KIB = (4, 16, 64, 256, 1024, 2048)
 CHANNELS = (1, 2, 4, 8, 12, 16)
-PAGE_KIB = 4
-_BATCH_PAGES = 16 * 512
-_TABLE_BYTES = 1e9
-# Wrong pages kept in the record for each point; the count is always whole.
-_WRONG_KEPT = 16
+
+
+class Caller(StrEnum):
+    """The node whose CPU calls move_pages(2).
+
+    It is the engines' node, or the one that each move leaves, or the one that it goes to.
+    """
+
+    ENGINE = "engine"
+    SOURCE = "source"
+    DESTINATION = "destination"
 
 
 class MovePagesParameters(Parameters):
@@ -48,7 +63,11 @@ class MovePagesParameters(Parameters):
     from_node: Annotated[int, Field(ge=0, le=7)] = 0
     to_node: Annotated[int, Field(ge=0, le=7)] = 1
     same_folios: bool = False
-    max_batch_pages: Annotated[int, Field(ge=512)] = _BATCH_PAGES
+    max_batch_pages: Annotated[int, Field(ge=512)] = BATCH_PAGES
+    caller: Caller = Caller.ENGINE
+    cpu_time: bool = False
+    latency: bool = False
+    watch_period_us: Annotated[int, Field(ge=10, le=100_000)] = 200
 
     @field_validator("folio_kib")
     @classmethod
@@ -73,10 +92,14 @@ class MovePagesParameters(Parameters):
 
 @dataclass(frozen=True)
 class MovePagesMode(ModePlan):
-    """A mode of ``move-pages``; no channels means the vanilla kernel."""
+    """A mode of ``move-pages``; no channels means the vanilla kernel.
+
+    The caller runs on `cpu` on the way there and on `cpu_back` on the way back, if that is another.
+    """
 
     channels: int = 0
     cpu: int = 0
+    cpu_back: int | None = None
 
 
 Run = Session[MovePagesMode, MovePagesParameters]
@@ -116,16 +139,18 @@ def plan(lab: LabFile, parameters: MovePagesParameters) -> list[MovePagesMode]:
             lab.engine.size_text,
             hint=f"--engines {wanted}, or fewer channels (--set channels=[1,2])",
         )
-    # Where the engines' interrupts go: with all work on one CPU the virtual clock stays exact.
-    cpu = sum(node.cpus for node in nodes[: lab.engine.node])
-    engine_driver = lab.engine.kind
+    there, back = _caller_nodes(lab, parameters)
+    cpu = first_cpu(lab, there)
+    cpu_back = first_cpu(lab, back) if back != there else None
+    modules = (lab.engine.kind, *((CPU_ACCOUNT,) if parameters.cpu_time else ()))
     baseline = MovePagesMode(
         "baseline",
         "vanilla kernel",
         patched=False,
         machine=lab,
-        modules=(engine_driver,),
+        modules=modules,
         cpu=cpu,
+        cpu_back=cpu_back,
     )
     offloaded = [
         MovePagesMode(
@@ -133,13 +158,26 @@ def plan(lab: LabFile, parameters: MovePagesParameters) -> list[MovePagesMode]:
             f"patched kernel, dcbm on {count} channel(s)",
             patched=True,
             machine=lab,
-            modules=(engine_driver, "dcbm"),
+            modules=(*modules, "dcbm"),
             channels=count,
             cpu=cpu,
+            cpu_back=cpu_back,
         )
         for count in parameters.channels
     ]
     return [baseline, *offloaded]
+
+
+def _caller_nodes(lab: LabFile, parameters: MovePagesParameters) -> tuple[int, int]:
+    """The node of the caller's CPU on the way there, and on the way back."""
+    match parameters.caller:
+        case Caller.SOURCE:
+            return parameters.from_node, parameters.to_node
+        case Caller.DESTINATION:
+            return parameters.to_node, parameters.from_node
+        case Caller.ENGINE:
+            # Where the engines' interrupts go.
+            return lab.engine.node, lab.engine.node
 
 
 def run(session: Run) -> None:
@@ -152,6 +190,8 @@ def run(session: Run) -> None:
     """
     guest, mode, parameters = session.guest, session.mode, session.parameters
     premises.bind_engines(guest, mode.machine.engine)
+    if parameters.cpu_time:
+        guest.load_module(CPU_ACCOUNT)
     settings = dict(premises.BACKGROUND_OFF)
     dcbm: Dcbm | None = None
     if mode.patched:
@@ -164,169 +204,26 @@ def run(session: Run) -> None:
     session.inject_faults()
     for size_kib in parameters.folio_kib:
         session.say(f"moving {parameters.total_mib} MiB in folios of {size_kib} KiB")
-        _point(session, dcbm, size_kib)
+        moves = Moves(
+            folio_kib=size_kib,
+            total_mib=parameters.total_mib,
+            rounds=parameters.rounds,
+            from_node=parameters.from_node,
+            to_node=parameters.to_node,
+            cpu=mode.cpu,
+            cpu_back=mode.cpu_back,
+            same_folios=parameters.same_folios,
+            cpu_time=parameters.cpu_time,
+            watch_period_us=parameters.watch_period_us if parameters.latency else None,
+        )
+        channels = min(
+            mode.channels,
+            folios_in_a_batch(size_kib, parameters.total_mib, parameters.max_batch_pages),
+        )
+        whole_point(session, dcbm, moves, channels, mode.machine.topology)
     if dcbm is not None:
         dcbm.disable()
-    _sum_up(session)
-
-
-def folios_in_a_batch(folio_kib: int, total_mib: int, max_batch_pages: int) -> int:
-    """Folios in the fullest batch of one move.
-
-    Migration adds folios to a batch until it holds `max_batch_pages` pages or more.
-    """
-    pages = folio_kib // PAGE_KIB
-    return min(total_mib * 1024 // folio_kib, math.ceil(max_batch_pages / pages))
-
-
-def _point(session: Run, dcbm: Dcbm | None, folio_kib: int) -> None:
-    """Measure one folio size."""
-    guest, parameters, findings = session.guest, session.parameters, session.findings
-    before = guest.device_counters()
-    dcbm_before = dcbm.counters() if dcbm else None
-    job = guest.run(
-        [
-            "movepages",
-            *("--from", str(parameters.from_node)),
-            *("--to", str(parameters.to_node)),
-            *("--cpu", str(session.mode.cpu)),
-            *("--folio-kib", str(folio_kib)),
-            *("--total-mib", str(parameters.total_mib)),
-            *("--rounds", str(parameters.rounds)),
-            *(["--same-folios"] if parameters.same_folios else []),
-        ],
-        timeout_s=session.program_timeout_s,
-    )
-    moves = job.events("move")
-    if not job.ok or len(moves) != parameters.rounds * 2:
-        raise PremiseError(
-            f"{parameters.rounds * 2} moves of folios of {folio_kib} KiB",
-            f"{len(moves)}; {job.describe()}",
-            log=job.log,
-        )
-    used = engines.growth(before, guest.device_counters())
-    copies = failures = 0
-    if dcbm is not None and dcbm_before is not None:
-        after = dcbm.counters()
-        copies = after.folios_migrated - dcbm_before.folios_migrated
-        failures = after.folios_failures - dcbm_before.folios_failures
-    point = point_of(moves, folio_kib, used, copies, failures)
-    findings.moves.append(point)
-    findings.details[f"moves_{folio_kib}_kib"] = [
-        {key: move[key] for key in ("from", "to", "bytes", "wall_ns")} for move in moves
-    ]
-    awaited_channels = min(
-        session.mode.channels,
-        folios_in_a_batch(folio_kib, parameters.total_mib, parameters.max_batch_pages),
-    )
-    piece_bytes = longest_copy_bytes(session.mode.machine.topology)
-    for check in point_checks(point, awaited_channels, parameters.total_mib, piece_bytes):
-        findings.check(check)
-    findings.check(placement_check(moves, folio_kib))
-
-
-def point_of(
-    moves: list[dict[str, Any]],
-    folio_kib: int,
-    used: engines.Growth,
-    dma_copies: int,
-    folios_failures: int,
-) -> MovePoint:
-    """Sum up the moves of one folio size."""
-    rates = [
-        premises.number(move, "bytes") / premises.number(move, "wall_ns") * 1e9 / _TABLE_BYTES
-        for move in moves
-    ]
-    wrong = [page for move in moves for page in move.get("wrong", [])]
-    return MovePoint(
-        folio_kib=folio_kib,
-        moves=len(moves),
-        folios_per_move=min(premises.number(move, "folios") for move in moves),
-        gb_per_s_mean=statistics.fmean(rates),
-        gb_per_s_stdev=statistics.stdev(rates) if len(rates) > 1 else 0.0,
-        dma_copies=dma_copies,
-        folios_failures=folios_failures,
-        channels_used=used.channels_used,
-        device=used.total,
-        integrity=Integrity.model_validate(
-            {
-                "pages_verified": sum(premises.number(move, "pages_verified") for move in moves),
-                "pages_wrong": sum(premises.number(move, "pages_wrong") for move in moves),
-                "wrong": wrong[:_WRONG_KEPT],
-            }
-        ),
-    )
-
-
-def point_checks(
-    point: MovePoint, channels: int, total_mib: int, piece_bytes: int | None = None
-) -> list[Check]:
-    """Every check on one folio size.
-
-    Args:
-        point: what was measured.
-        channels: channels that had to be busy; 0 means that nothing may have been offloaded.
-        total_mib: size of the region.
-        piece_bytes: the longest copy that the DMA API maps; None is no limit.
-    """
-    folios = point.moves * (total_mib * 1024 // point.folio_kib)
-    found = [
-        checks.equal("folios moved", point.moves * point.folios_per_move, folios, "folios"),
-        checks.integrity(point.integrity, folios * point.folio_kib // PAGE_KIB),
-    ]
-    if channels == 0:
-        found.append(checks.engines_idle(point.device))
-    else:
-        found += [
-            checks.equal("offloaded", point.dma_copies, folios, "folios"),
-            *checks.engines_agree(
-                point.device,
-                folios=point.dma_copies,
-                folio_bytes=point.folio_kib * 1024,
-                folios_failures=point.folios_failures,
-                piece_bytes=piece_bytes,
-            ),
-            checks.equal("channels", point.channels_used, channels, "engines busy"),
-        ]
-    size = f"{point.folio_kib} KiB: "
-    return [check.model_copy(update={"name": size + check.name}) for check in found]
-
-
-def placement_check(moves: list[dict[str, Any]], folio_kib: int) -> Check:
-    """Every folio of every move arrived, on the node asked for, and in one piece."""
-    counted = {
-        key: sum(premises.number(move, key) for move in moves)
-        for key in ("not_moved", "folios_failed", "pages_elsewhere", "folios_split")
-    }
-    return Check(
-        name=f"{folio_kib} KiB: placement",
-        held=bool(moves) and not any(counted.values()),
-        awaited="every folio on the node asked for, none split",
-        seen=", ".join(f"{key} {count}" for key, count in counted.items()),
-    )
-
-
-def _sum_up(session: Run) -> None:
-    """Fill the mode's own columns from its points."""
-    findings = session.findings
-    points = findings.moves
-    findings.pages_migrated = sum(
-        point.moves * point.folios_per_move * point.folio_kib // PAGE_KIB for point in points
-    )
-    findings.device = DeviceCounters(
-        descriptors=sum(point.device.descriptors for point in points),
-        bytes=sum(point.device.bytes for point in points),
-        interrupts=sum(point.device.interrupts for point in points),
-        errors=sum(point.device.errors for point in points),
-    )
-    findings.integrity = Integrity(
-        pages_verified=sum(point.integrity.pages_verified for point in points),
-        pages_wrong=sum(point.integrity.pages_wrong for point in points),
-        wrong=[page for point in points for page in point.integrity.wrong][:_WRONG_KEPT],
-    )
-    if session.mode.patched:
-        findings.dma_copies = sum(point.dma_copies for point in points)
-        findings.folios_failures = sum(point.folios_failures for point in points)
+    sum_up(session)
 
 
 EXPERIMENT: Experiment[MovePagesMode, MovePagesParameters] = Experiment(

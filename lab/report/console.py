@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from lab.report.figures import Problem, Table, problems, remarks, summary, tables
+from lab.report.figures import Problem, problems, remarks, summary, tables
+from lab.report.table import Table
 from lab.results import Outcome, Record
 
 _STYLES = {

@@ -4,35 +4,20 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from lab.config import Clock
-from lab.results import CellVerdict, KernelReport, Mode, MovePoint, Outcome, Record
+from lab.report.cells import cell_tables
+from lab.report.table import NOTHING, Table
+from lab.results import KernelReport, Mode, MovePoint, Outcome, Record
 
-NOTHING = "-"
 # A guest's console must not steer the terminal it is shown on.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _CLOCK_LABELS = {
     Clock.VIRTUAL.value: "virtual time: instructions and modelled delays; says nothing about EPYC",
     Clock.HOST.value: "host clock: times and shares of CPU are not figures, only the checks count",
 }
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of text.
-
-    Attributes:
-        title: stands above it.
-        columns: headings; the first column is left-aligned, the others right.
-        rows: as many cells each as there are columns.
-        outcomes: of each row, for colour; None where a row has none.
-    """
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    outcomes: tuple[Outcome | None, ...] = field(default=())
 
 
 @dataclass(frozen=True)
@@ -76,9 +61,14 @@ def tables(record: Record) -> list[Table]:
 
 def _tables(record: Record) -> list[Table]:
     if any(mode.cells for mode in record.modes):
-        return [*_cells(record), _bare(record)]
+        return [*cell_tables(record), _bare(record)]
     if any(mode.moves for mode in record.modes):
-        return [_throughput(record), _sweep_proof(record), _verdicts(record)]
+        return [
+            _throughput(record),
+            _sweep_proof(record),
+            *_extra_tables(record),
+            _verdicts(record),
+        ]
     if all(mode.wall_ms is None and mode.pages_migrated is None for mode in record.modes):
         return [_bare(record)]
     return [_compaction(record)]
@@ -224,57 +214,18 @@ def _compaction_row(mode: Mode) -> tuple[str, ...]:
     )
 
 
-def _cells(record: Record) -> list[Table]:
-    """A table for each mode: triggers down, kinds across; then why where it isn't PASS."""
-    found = []
-    for mode in record.modes:
-        cells = {(cell.trigger, cell.kind): cell for cell in mode.cells}
-        triggers = dict.fromkeys(cell.trigger for cell in mode.cells)
-        kinds = dict.fromkeys(cell.kind for cell in mode.cells)
-        rows = [
-            (
-                trigger,
-                *(
-                    cells[trigger, kind].verdict.value if (trigger, kind) in cells else NOTHING
-                    for kind in kinds
-                ),
-            )
-            for trigger in triggers
-        ]
-        if rows:
-            found.append(
-                Table(
-                    f"{record.experiment}: {mode.name}",
-                    ("Trigger", *kinds),
-                    tuple(rows),
-                    (None,) * len(rows),
-                )
-            )
-    return [*found, _holes(record)]
+def _columns(record: Record) -> dict[tuple[int, int], str]:
+    """Heading of each kind of point: its folio size, or how many folios a call has moved."""
+    kinds = sorted({_kind(point) for mode in record.modes for point in mode.moves})
+    by_count = len({size for size, _count in kinds}) == 1 and len(kinds) > 1
+    return {
+        (size, count): f"{count}x{size_name(size)}" if by_count else size_name(size)
+        for size, count in kinds
+    }
 
 
-def _holes(record: Record) -> Table:
-    """The reason of every cell that is not PASS, once for all modes that share it."""
-    modes: dict[tuple[str, str, str, str], list[str]] = {}
-    for mode in record.modes:
-        for cell in mode.cells:
-            if cell.verdict is not CellVerdict.PASS:
-                key = (cell.trigger, cell.kind, cell.verdict.value, cell.why or "")
-                modes.setdefault(key, []).append(mode.name)
-    rows = tuple(
-        (trigger, kind, verdict, ", ".join(names), why.splitlines()[0] if why else NOTHING)
-        for (trigger, kind, verdict, why), names in modes.items()
-    )
-    return Table(
-        "Cells that are not PASS",
-        ("Trigger", "Kind", "Verdict", "Modes", "Why"),
-        rows,
-        (None,) * len(rows),
-    )
-
-
-def _sizes(record: Record) -> list[int]:
-    return sorted({point.folio_kib for mode in record.modes for point in mode.moves})
+def _kind(point: MovePoint) -> tuple[int, int]:
+    return point.folio_kib, point.folios_per_move
 
 
 def size_name(folio_kib: int) -> str:
@@ -282,46 +233,74 @@ def size_name(folio_kib: int) -> str:
     return f"{folio_kib // 1024}M" if folio_kib % 1024 == 0 else f"{folio_kib}K"
 
 
-def _points(mode: Mode) -> dict[int, MovePoint]:
-    return {point.folio_kib: point for point in mode.moves}
+def _by_point(record: Record, title: str, cell: Callable[[MovePoint], str]) -> Table:
+    """A table with a row for each mode and a column for each kind of point."""
+    columns = _columns(record)
+    rows = []
+    for mode in record.modes:
+        points = {_kind(point): point for point in mode.moves}
+        cells = [cell(points[kind]) if kind in points else NOTHING for kind in columns]
+        rows.append((mode.name, *cells))
+    return Table(
+        title,
+        ("Mode", *columns.values()),
+        tuple(rows),
+        tuple(mode.outcome for mode in record.modes),
+    )
 
 
 def _throughput(record: Record) -> Table:
-    sizes = _sizes(record)
-    rows = []
-    for mode in record.modes:
-        points = _points(mode)
-        cells = [
-            f"{points[size].gb_per_s_mean:.2f}±{points[size].gb_per_s_stdev:.2f}"
-            if size in points
-            else NOTHING
-            for size in sizes
-        ]
-        rows.append((mode.name, *cells))
-    return Table(
-        f"{record.experiment}: GB/s by folio size, mean±deviation ({clock_label(record)})",
-        ("Mode", *(size_name(size) for size in sizes)),
-        tuple(rows),
-        tuple(mode.outcome for mode in record.modes),
+    by = "folio size" if record.experiment != "folio-count" else "number of folios"
+    return _by_point(
+        record,
+        f"{record.experiment}: GB/s by {by}, mean±deviation ({clock_label(record)})",
+        lambda point: f"{point.gb_per_s_mean:.2f}±{point.gb_per_s_stdev:.2f}",
     )
 
 
 def _sweep_proof(record: Record) -> Table:
-    sizes = _sizes(record)
-    rows = []
-    for mode in record.modes:
-        points = _points(mode)
-        cells = [
-            f"{points[size].dma_copies}/{points[size].channels_used}" if size in points else NOTHING
-            for size in sizes
-        ]
-        rows.append((mode.name, *cells))
-    return Table(
+    return _by_point(
+        record,
         "DMA copies / channels really used, by the devices' own counters",
-        ("Mode", *(size_name(size) for size in sizes)),
-        tuple(rows),
-        tuple(mode.outcome for mode in record.modes),
+        lambda point: f"{point.dma_copies}/{point.channels_used}",
     )
+
+
+def _extra_tables(record: Record) -> list[Table]:
+    """What was measured on request only."""
+    points = [point for mode in record.modes for point in mode.moves]
+    found = []
+    if any(point.latency for point in points):
+        found.append(
+            _by_point(record, "First/middle/last folio usable again, µs after the call", _latency)
+        )
+    if any(point.cpu_busy_ms_per_gb is not None for point in points):
+        found.append(
+            _by_point(
+                record, "CPU time of a GB, ms: calling task / its CPU with interrupts", _cpu_cost
+            )
+        )
+    if any(point.cpu_copies is not None for point in points):
+        found.append(
+            _by_point(
+                record,
+                "Folios copied by DMA + by the CPU",
+                lambda point: f"{point.dma_copies}+{_number(point.cpu_copies)}",
+            )
+        )
+    return found
+
+
+def _latency(point: MovePoint) -> str:
+    if point.latency is None:
+        return NOTHING
+    times = (point.latency.first_ns, point.latency.middle_ns, point.latency.last_ns)
+    return "/".join(f"{time_ns / 1e3:.0f}" for time_ns in times)
+
+
+def _cpu_cost(point: MovePoint) -> str:
+    costs = (point.task_cpu_ms_per_gb, point.cpu_busy_ms_per_gb)
+    return "/".join(NOTHING if cost is None else f"{cost:.0f}" for cost in costs)
 
 
 def _verdicts(record: Record) -> Table:

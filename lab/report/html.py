@@ -14,6 +14,7 @@ from lab.report.figures import (
     tables,
     warnings,
 )
+from lab.report.plot import has_plot, inline_svg
 from lab.results import Record
 
 _TEMPLATES = jinja2.Environment(
@@ -35,5 +36,6 @@ def html_text(record: Record) -> str:
         clock=clock_label(record),
         mode_remarks=mode_remarks,
         warnings=warnings,
+        plot=inline_svg(record) if has_plot(record) else "",
     )
     return harmless(text) + "\n"

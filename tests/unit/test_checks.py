@@ -6,7 +6,12 @@ import pytest
 from lab.errors import MachineError, PremiseError
 from lab.experiments import checks, engines, premises
 from lab.experiments.compaction import cpu_share, scaled_allocations
-from lab.experiments.move_pages import folios_in_a_batch, placement_check, point_checks, point_of
+from lab.experiments.move_points import (
+    folios_in_a_batch,
+    placement_check,
+    point_checks,
+    point_of,
+)
 from lab.machine.engines import EngineCounters
 from lab.results import CpuShare, DeviceCounters, Integrity, WrongPage
 
