@@ -17,7 +17,14 @@ ENTRY = "EXPERIMENT"
 def own_experiments() -> list[Experiment[Any, Any]]:
     """The experiments that the lab brings, in the order of its list."""
     # Imported here so that a broken experiment does not keep the others' modules from loading.
-    from lab.experiments import compaction, dmatest, faults, matrix, move_pages  # noqa: PLC0415
+    from lab.experiments import (  # noqa: PLC0415
+        compaction,
+        dmatest,
+        faults,
+        matrix,
+        move_pages,
+        stress,
+    )
 
     return [
         compaction.EXPERIMENT,
@@ -25,6 +32,7 @@ def own_experiments() -> list[Experiment[Any, Any]]:
         dmatest.EXPERIMENT,
         faults.EXPERIMENT,
         matrix.EXPERIMENT,
+        stress.EXPERIMENT,
     ]
 
 
