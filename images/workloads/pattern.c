@@ -9,6 +9,7 @@
  * spreads neighbours over all bits. The word after a word is one addition away.
  */
 #define STEP 0x9e3779b97f4a7c15ull
+#define STEP_INVERSE 0xf1de83e19937733dull
 
 /*
  * Keys of two generations never meet: addresses in words stay below 2^45 even
@@ -21,10 +22,24 @@ uint64_t pattern_word(uint64_t address, uint32_t generation)
 	return (address / sizeof(uint64_t) + generation * GENERATION) * STEP;
 }
 
+int pattern_generation(uint64_t address, uint64_t word, uint32_t *generation)
+{
+	uint64_t times = word * STEP_INVERSE - address / sizeof(uint64_t);
+
+	/* The lower bits of GENERATION are 1: up to 2^45 the product is its factor there. */
+	*generation = (uint32_t)(times & PATTERN_MAX_GENERATION);
+	return times == *generation * GENERATION ? 0 : -1;
+}
+
 void pattern_fill(void *start, size_t size_bytes, uint32_t generation)
 {
-	uint64_t word = pattern_word((uintptr_t)start, generation);
-	uint64_t *words = start;
+	pattern_fill_for(start, (uintptr_t)start, size_bytes, generation);
+}
+
+void pattern_fill_for(void *buffer, uint64_t address, size_t size_bytes, uint32_t generation)
+{
+	uint64_t word = pattern_word(address, generation);
+	uint64_t *words = buffer;
 	size_t i;
 
 	/* Most of a guest's instructions are spent here and in the comparison below. */
@@ -33,14 +48,14 @@ void pattern_fill(void *start, size_t size_bytes, uint32_t generation)
 		words[i] = word;
 }
 
-static void describe(const uint64_t *words, uint32_t generation,
+static void describe(const uint64_t *words, uint64_t address, uint32_t generation,
 		     struct pattern_mismatch *mismatch)
 {
 	size_t i, byte;
 
 	mismatch->bytes_wrong = 0;
 	for (i = 0; i < PAGE_WORDS; i++) {
-		uint64_t expected = pattern_word((uintptr_t)&words[i], generation);
+		uint64_t expected = pattern_word(address + i * sizeof(*words), generation);
 		uint64_t difference = words[i] ^ expected;
 
 		/* Little endian: the lowest byte has the lowest address. */
@@ -50,7 +65,7 @@ static void describe(const uint64_t *words, uint32_t generation,
 			if (mismatch->bytes_wrong++)
 				continue;
 			mismatch->offset = i * sizeof(*words) + byte;
-			mismatch->address = (uintptr_t)words + mismatch->offset;
+			mismatch->address = address + mismatch->offset;
 			mismatch->expected = expected;
 			mismatch->seen = words[i];
 		}
@@ -60,8 +75,14 @@ static void describe(const uint64_t *words, uint32_t generation,
 int pattern_check_page(const void *page, uint32_t generation,
 		       struct pattern_mismatch *mismatch)
 {
-	uint64_t word = pattern_word((uintptr_t)page, generation);
-	const uint64_t *words = page;
+	return pattern_check_copy(page, (uintptr_t)page, generation, mismatch);
+}
+
+int pattern_check_copy(const void *copy, uint64_t address, uint32_t generation,
+		       struct pattern_mismatch *mismatch)
+{
+	uint64_t word = pattern_word(address, generation);
+	const uint64_t *words = copy;
 	uint64_t difference = 0;
 	size_t i;
 
@@ -70,6 +91,6 @@ int pattern_check_page(const void *page, uint32_t generation,
 		difference |= words[i] ^ word;
 	if (!difference)
 		return 0;
-	describe(words, generation, mismatch);
+	describe(words, address, generation, mismatch);
 	return 1;
 }

@@ -30,14 +30,27 @@ struct pattern_mismatch {
 /* The word at this virtual address, a multiple of 8 below 2^48. */
 uint64_t pattern_word(uint64_t address, uint32_t generation);
 
+/*
+ * The generation of which `word` is the word at this address. Returns 0 and sets
+ * `generation`, or -1 if it is the word of none up to PATTERN_MAX_GENERATION.
+ */
+int pattern_generation(uint64_t address, uint64_t word, uint32_t *generation);
+
 /* Writes the words of `size_bytes` (whole pages) at `start`. */
 void pattern_fill(void *start, size_t size_bytes, uint32_t generation);
+
+/* Writes to `buffer` what belongs to `address`: content on its way there. */
+void pattern_fill_for(void *buffer, uint64_t address, size_t size_bytes, uint32_t generation);
 
 /*
  * Compares one page, every word of it. Returns 0 if all is well, else 1 with
  * `mismatch` filled in.
  */
 int pattern_check_page(const void *page, uint32_t generation,
+		       struct pattern_mismatch *mismatch);
+
+/* The same for a copy of what belongs to `address`; `mismatch` has addresses there. */
+int pattern_check_copy(const void *copy, uint64_t address, uint32_t generation,
 		       struct pattern_mismatch *mismatch);
 
 #endif

@@ -33,6 +33,7 @@ def own_experiments() -> list[Experiment[Any, Any]]:
         matrix,
         move_pages,
         selftests,
+        stress,
     )
 
     return [
@@ -44,6 +45,7 @@ def own_experiments() -> list[Experiment[Any, Any]]:
         faults.EXPERIMENT,
         failures.EXPERIMENT,
         matrix.EXPERIMENT,
+        stress.EXPERIMENT,
         alloc_failures.EXPERIMENT,
         selftests.EXPERIMENT,
     ]

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "region.h"
+#include "stress.h"
+
+void pages_make(struct stress *stress, struct pages *pages)
+{
+	size_t size_bytes = stress->mib << 20, i;
+	int error;
+
+	pages->count = size_bytes / PAGE_BYTES;
+	pages->start = region_map(size_bytes, stress->from);
+	pages->sequence = mmap(NULL, pages->count * sizeof(*pages->sequence),
+			       PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (pages->sequence == MAP_FAILED)
+		fail(EXIT_FAILED, errno, "no memory for sequence numbers");
+	error = region_populate(pages->start, size_bytes);
+	if (error)
+		fail(EXIT_PREMISE, error, "the region can't be faulted in on node %lu",
+		     stress->from);
+	for (i = 0; i < pages->count; i++) {
+		pattern_fill(pages->start + i * PAGE_BYTES, PAGE_BYTES, 1);
+		pages->sequence[i] = 1;
+	}
+}
+
+uint32_t pages_next(const struct pages *pages, size_t page)
+{
+	uint32_t sequence = atomic_load_explicit(&pages->sequence[page], memory_order_relaxed);
+
+	if (sequence == PATTERN_MAX_GENERATION)
+		fail(EXIT_PREMISE, 0, "a page was written too often to tell the writes apart");
+	return sequence + 1;
+}
+
+void pages_written(struct pages *pages, size_t page)
+{
+	atomic_store_explicit(&pages->sequence[page], pages_next(pages, page),
+			      memory_order_release);
+}
+
+bool pages_check(const struct stress *stress, const struct pages *pages, size_t page,
+		 const char *who)
+{
+	struct pattern_mismatch mismatch;
+
+	stress->tally->pages_verified++;
+	if (!pattern_check_page(pages->start + page * PAGE_BYTES, pages->sequence[page],
+				&mismatch))
+		return true;
+	tally_wrong(stress->tally, who, page, &mismatch);
+	return false;
+}
+
+void pages_write(const struct stress *stress, struct pages *pages, size_t page)
+{
+	pattern_fill(pages->start + page * PAGE_BYTES, PAGE_BYTES, pages_next(pages, page));
+	pages_written(pages, page);
+	stress->tally->writes++;
+}
+
+void pages_check_all(const struct stress *stress, const struct pages *pages, const char *who)
+{
+	size_t page;
+
+	for (page = 0; page < pages->count; page++)
+		pages_check(stress, pages, page, who);
+}
+
+void pages_look(const struct stress *stress, const struct pages *pages, size_t page, size_t word)
+{
+	const volatile uint64_t *words = (const void *)(pages->start + page * PAGE_BYTES);
+	uint64_t address = (uintptr_t)&words[word];
+	struct pattern_mismatch mismatch;
+	uint32_t before, generation;
+	uint64_t seen;
+
+	before = atomic_load_explicit(&pages->sequence[page], memory_order_acquire);
+	seen = words[word];
+	stress->tally->looks++;
+	if (!pattern_generation(address, seen, &generation) && generation >= before)
+		return;
+	mismatch.address = address;
+	mismatch.offset = word * sizeof(*words);
+	mismatch.expected = pattern_word(address, before);
+	mismatch.seen = seen;
+	mismatch.bytes_wrong = sizeof(*words);
+	tally_wrong(stress->tally, "who looks on", page, &mismatch);
+}

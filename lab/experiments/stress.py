@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Experiment ``stress``: many tasks at the same pages while they migrate.
+
+A mode is a scenario on a fresh boot with dcbm on; some are played on the vanilla kernel, too. The
+guest's program ``stress`` has tasks that write and verify and tasks that move, for a given time of
+the guest. On the virtual clock a run is the same each time, and ``seed`` chooses another
+interleaving; on the host's clock, with threads that really run at once, races are hunted.
+"""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from lab.config import MAX_ENGINES, Clock, ControlLayout, LabFile, Profile, with_default_profile
+from lab.dcbm import Dcbm, load
+from lab.errors import ConfigError, PremiseError
+from lab.experiments import engines, premises
+from lab.experiments.base import Experiment, ModePlan, Parameters, Session
+from lab.experiments.stress_checks import Counted, kernel_check, stress_checks, vanilla_checks
+from lab.experiments.stress_scenarios import RIVAL, SCENARIOS, Scenario
+
+_RUN_MS = {Clock.VIRTUAL: 1000, Clock.HOST: 10_000}
+_DISK = "brd"
+
+
+class StressParameters(Parameters):
+    """Parameters of ``stress``; no scenarios means all of them, no ``run_ms`` the clock's own."""
+
+    scenarios: tuple[str, ...] = ()
+    vanilla: bool = True
+    seed: Annotated[int, Field(ge=0, lt=1 << 32)] = 1
+    run_ms: Annotated[int, Field(ge=20, le=600_000)] | None = None
+    mib: Annotated[int, Field(ge=2, le=64, multiple_of=2)] = 4
+    writers: Annotated[int, Field(ge=1, le=32)] = 4
+    movers: Annotated[int, Field(ge=1, le=32)] = 3
+    nr_dma_chan: Annotated[int, Field(ge=1, le=MAX_ENGINES)] = 4
+    rival: bool = True
+
+    @field_validator("scenarios")
+    @classmethod
+    def _scenarios_exist(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        known = [scenario.name for scenario in SCENARIOS]
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise ValueError(f"{', '.join(unknown)}: there are {', '.join(known)}")
+        return names
+
+
+@dataclass(frozen=True)
+class StressMode(ModePlan):
+    """A mode of ``stress``: a scenario, and whether dcbm is on."""
+
+    scenario: Scenario = SCENARIOS[0]
+    cpus: int = 2
+    channels: int = 1
+    movers: int = 1
+
+
+Run = Session[StressMode, StressParameters]
+
+
+def plan(lab: LabFile, parameters: StressParameters) -> list[StressMode]:
+    """Each scenario with dcbm on, those that have one with a mode on the vanilla kernel first.
+
+    Raises:
+        ConfigError: the machine lacks engines or memory, or dcbm the mask of reasons.
+    """
+    lab = with_default_profile(lab, Profile.ZEN3)
+    if lab.kernel.layout is not ControlLayout.V6:
+        raise ConfigError(
+            "a dcbm with a mask of reasons, which the scenario controls changes",
+            f"kernel.layout is {lab.kernel.layout.value}",
+            hint="choose layout v6",
+        )
+    modes: list[StressMode] = []
+    for scenario in SCENARIOS:
+        if parameters.scenarios and scenario.name not in parameters.scenarios:
+            continue
+        if scenario.vanilla and parameters.vanilla:
+            modes.append(_mode(lab, parameters, scenario, patched=False))
+        modes.append(_mode(lab, parameters, scenario, patched=True))
+    return modes
+
+
+def _mode(
+    lab: LabFile, parameters: StressParameters, scenario: Scenario, *, patched: bool
+) -> StressMode:
+    used = scenario.nr_dma_chan or parameters.nr_dma_chan
+    if not {"count", "queues"} & lab.engine.model_fields_set:
+        engine = lab.engine.with_channels(scenario.channels or used)
+        lab = lab.model_copy(update={"engine": engine})
+    if lab.engine.channels < used:
+        raise ConfigError(
+            f"{used} DMA engine(s): each queue gives dcbm one channel",
+            lab.engine.size_text,
+            hint="--engines N, or fewer channels (--set nr_dma_chan=N)",
+        )
+    cpus = sum(node.cpus for node in lab.topology.nodes)
+    if scenario.spare_cpus:
+        # As many again, and none of the tasks is bound to these.
+        nodes = tuple(
+            node.model_copy(update={"cpus": node.cpus * 2}) for node in lab.topology.nodes
+        )
+        topology = lab.topology.model_copy(update={"nodes": nodes})
+        lab = lab.model_copy(update={"topology": topology})
+    needed = [name for name in scenario.modules if name != RIVAL or parameters.rival]
+    return StressMode(
+        scenario.name if patched else f"vanilla-{scenario.name}",
+        scenario.purpose if patched else f"{scenario.purpose}, vanilla kernel",
+        patched=patched,
+        machine=lab,
+        command_line=scenario.command_line,
+        modules=(lab.engine.kind, *(["dcbm"] if patched else []), *needed),
+        scenario=scenario,
+        cpus=cpus,
+        channels=used,
+        movers=scenario.movers or parameters.movers,
+    )
+
+
+def run_ms(parameters: StressParameters, clock: Clock) -> int:
+    """Milliseconds of the guest's time that a scenario takes."""
+    return parameters.run_ms or _RUN_MS[clock]
+
+
+def run(session: Run) -> None:
+    """Play one scenario.
+
+    Raises:
+        PremiseError: an engine isn't bound, dcbm can't be turned on, the scenario lacks something
+            or a task of it gave up.
+        GuestError: the guest ended the run.
+    """
+    guest, mode, findings = session.guest, session.mode, session.findings
+    premises.bind_engines(guest, mode.machine.engine)
+    if _DISK in mode.modules:
+        guest.load_module(_DISK, "rd_nr=1", f"rd_size={session.parameters.mib * 1024}")
+    dcbm: Dcbm | None = None
+    if mode.patched:
+        load(guest)
+        dcbm = Dcbm(guest)
+    findings.details["settings"] = premises.settle(guest, premises.BACKGROUND_OFF)
+    if dcbm is not None:
+        dcbm.enable(mode.channels, "all")
+    counted, seconds = _play(session, dcbm)
+    if dcbm is not None:
+        dcbm.disable()
+    topology = mode.machine.topology
+    made = (
+        stress_checks(
+            mode.scenario,
+            counted,
+            seconds=seconds,
+            topology=topology,
+            rival=session.parameters.rival,
+        )
+        if mode.patched
+        else vanilla_checks(mode.scenario, counted, seconds=seconds)
+    )
+    made.append(kernel_check([str(report) for report in guest.reports()]))
+    for check in made:
+        findings.check(check)
+
+
+def _play(session: Run, dcbm: Dcbm | None) -> tuple[Counted, float]:
+    """Run the program; what was counted, and how many seconds of the guest it was to take."""
+    guest, mode, parameters = session.guest, session.mode, session.parameters
+    time_ms = run_ms(parameters, mode.machine.clock)
+    argv = [
+        *("stress", mode.scenario.name),
+        *("--from", "0", "--to", "1"),
+        *("--cpus", str(mode.cpus)),
+        *("--run-ms", str(time_ms)),
+        *("--seed", str(parameters.seed)),
+        *("--mib", str(parameters.mib)),
+        *("--writers", str(parameters.writers)),
+        *("--movers", str(mode.movers)),
+        *(["--rival"] if RIVAL in mode.modules else []),
+    ]
+    job = guest.spawn(argv, timeout_s=session.program_timeout_s)
+    session.inject_faults()
+    session.say(f"{mode.scenario.purpose}: {time_ms} ms")
+    device_before = guest.device_counters()
+    counters_before = dcbm.counters() if dcbm else None
+    guest.signal(job, signal.SIGUSR1)
+    # The run's own time on the host's clock comes on top of what a program may take.
+    result = guest.wait(job, timeout_s=session.program_timeout_s + time_ms / 1000)
+    events = result.events("stress")
+    if not result.ok or len(events) != 1:
+        raise PremiseError(
+            "every task to go on until the time is up", result.describe(), log=result.log
+        )
+    used = engines.growth(device_before, guest.device_counters())
+    copies = failures = None
+    # Where the counters were reset in between, they tell nothing of the whole.
+    if dcbm is not None and counters_before is not None and "resets" not in mode.scenario.floors:
+        after = dcbm.counters()
+        copies = after.folios_migrated - counters_before.folios_migrated
+        failures = after.folios_failures - counters_before.folios_failures
+    counted = Counted.of(events[0], used.total, copies, failures)
+    session.findings.wall_ms = premises.number(events[0], "wall_ns") / 1e6
+    _keep(session, counted, used.channels_used)
+    return counted, time_ms / 1000
+
+
+def _keep(session: Run, counted: Counted, channels_used: int) -> None:
+    findings = session.findings
+    findings.pages_migrated = counted.pages_migrated
+    findings.dma_copies = counted.dma_copies
+    findings.folios_failures = counted.folios_failures
+    findings.device = counted.device
+    findings.integrity = counted.integrity
+    findings.details["tally"] = dict(counted.tally)
+    findings.details["channels_used"] = channels_used
+    if counted.surprises:
+        findings.details["surprises"] = list(counted.surprises)
+
+
+EXPERIMENT: Experiment[StressMode, StressParameters] = Experiment(
+    name="stress",
+    purpose="many tasks at the same pages while they migrate: writers, direct I/O, forks, controls",
+    parameters=StressParameters,
+    plan=plan,
+    run=run,
+    quick={"run_ms": 100, "vanilla": False},
+)
