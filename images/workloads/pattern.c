@@ -33,14 +33,14 @@ void pattern_fill(void *start, size_t size_bytes, uint32_t generation)
 		words[i] = word;
 }
 
-static void describe(const uint64_t *words, uint32_t generation,
+static void describe(const uint64_t *words, uint64_t address, uint32_t generation,
 		     struct pattern_mismatch *mismatch)
 {
 	size_t i, byte;
 
 	mismatch->bytes_wrong = 0;
 	for (i = 0; i < PAGE_WORDS; i++) {
-		uint64_t expected = pattern_word((uintptr_t)&words[i], generation);
+		uint64_t expected = pattern_word(address + i * sizeof(*words), generation);
 		uint64_t difference = words[i] ^ expected;
 
 		/* Little endian: the lowest byte has the lowest address. */
@@ -50,18 +50,18 @@ static void describe(const uint64_t *words, uint32_t generation,
 			if (mismatch->bytes_wrong++)
 				continue;
 			mismatch->offset = i * sizeof(*words) + byte;
-			mismatch->address = (uintptr_t)words + mismatch->offset;
+			mismatch->address = address + mismatch->offset;
 			mismatch->expected = expected;
 			mismatch->seen = words[i];
 		}
 	}
 }
 
-int pattern_check_page(const void *page, uint32_t generation,
+int pattern_check_copy(const void *copy, uint64_t address, uint32_t generation,
 		       struct pattern_mismatch *mismatch)
 {
-	uint64_t word = pattern_word((uintptr_t)page, generation);
-	const uint64_t *words = page;
+	uint64_t word = pattern_word(address, generation);
+	const uint64_t *words = copy;
 	uint64_t difference = 0;
 	size_t i;
 
@@ -70,6 +70,12 @@ int pattern_check_page(const void *page, uint32_t generation,
 		difference |= words[i] ^ word;
 	if (!difference)
 		return 0;
-	describe(words, generation, mismatch);
+	describe(words, address, generation, mismatch);
 	return 1;
+}
+
+int pattern_check_page(const void *page, uint32_t generation,
+		       struct pattern_mismatch *mismatch)
+{
+	return pattern_check_copy(page, (uintptr_t)page, generation, mismatch);
 }
