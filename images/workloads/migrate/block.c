@@ -46,9 +46,7 @@ static void make_metadata(struct cell *cell)
 	char device[DISK_PATH_BYTES];
 	int fd;
 
-	cell_bind(cell->from);
-	disk_mount(&used);
-	cell_free_choice();
+	disk_mount(&used, cell->from);
 	/* What earlier cells have left to be done with it. */
 	sync();
 	cell->pages = METADATA_PAGES;

@@ -17,8 +17,11 @@ struct disk {
 /* /dev/NAME. Makes the disk at its first use in a boot. */
 const char *disk_device(const struct disk *disk);
 
-/* Where its file system is mounted, until the guest is powered off. */
-const char *disk_mount(const struct disk *disk);
+/*
+ * Where its file system is mounted, until the guest is powered off. What the file
+ * system keeps in the page cache comes from `node`.
+ */
+const char *disk_mount(const struct disk *disk, unsigned long node);
 
 /* Runs a program to its end, its standard output thrown away, or fails the program. */
 void run_program(const char *const argv[]);

@@ -90,10 +90,7 @@ static void open_on(struct cell *cell, const struct disk *disk, unsigned long fo
 {
 	char path[PATH_BYTES];
 
-	/* The file system's own blocks as well: they are where the region is. */
-	cell_bind(cell->from);
-	snprintf(path, sizeof(path), "%s/region", disk_mount(disk));
-	cell_free_choice();
+	snprintf(path, sizeof(path), "%s/region", disk_mount(disk, cell->from));
 	cell_set_size(cell, folio_kib);
 	/* As many pages as one call writes make a folio, where the file system can. */
 	file_make(cell, path, O_CREAT | O_EXCL, folio_kib * 1024);
