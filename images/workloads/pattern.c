@@ -72,12 +72,6 @@ static void describe(const uint64_t *words, uint64_t address, uint32_t generatio
 	}
 }
 
-int pattern_check_page(const void *page, uint32_t generation,
-		       struct pattern_mismatch *mismatch)
-{
-	return pattern_check_copy(page, (uintptr_t)page, generation, mismatch);
-}
-
 int pattern_check_copy(const void *copy, uint64_t address, uint32_t generation,
 		       struct pattern_mismatch *mismatch)
 {
@@ -93,4 +87,10 @@ int pattern_check_copy(const void *copy, uint64_t address, uint32_t generation,
 		return 0;
 	describe(words, address, generation, mismatch);
 	return 1;
+}
+
+int pattern_check_page(const void *page, uint32_t generation,
+		       struct pattern_mismatch *mismatch)
+{
+	return pattern_check_copy(page, (uintptr_t)page, generation, mismatch);
 }

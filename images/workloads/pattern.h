@@ -49,7 +49,10 @@ void pattern_fill_for(void *buffer, uint64_t address, size_t size_bytes, uint32_
 int pattern_check_page(const void *page, uint32_t generation,
 		       struct pattern_mismatch *mismatch);
 
-/* The same for a copy of what belongs to `address`; `mismatch` has addresses there. */
+/*
+ * The same for a copy of a page that was filled at `address`: what a file, another
+ * mapping or another process has of it. `mismatch` names the original's address.
+ */
 int pattern_check_copy(const void *copy, uint64_t address, uint32_t generation,
 		       struct pattern_mismatch *mismatch);
 

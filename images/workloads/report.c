@@ -6,20 +6,26 @@
 
 #include "report.h"
 
-void verify_page(struct verification *verification, const void *page,
+void verify_copy(struct verification *verification, const void *copy, uint64_t address,
 		 uint64_t index, uint32_t generation)
 {
 	struct pattern_mismatch mismatch;
 	uint64_t number;
 
 	verification->pages_verified++;
-	if (!pattern_check_page(page, generation, &mismatch))
+	if (!pattern_check_copy(copy, address, generation, &mismatch))
 		return;
 	number = verification->pages_wrong++;
 	if (number < REPORT_MAX_WRONG) {
 		verification->wrong[number].page = index;
 		verification->wrong[number].mismatch = mismatch;
 	}
+}
+
+void verify_page(struct verification *verification, const void *page,
+		 uint64_t index, uint32_t generation)
+{
+	verify_copy(verification, page, (uintptr_t)page, index, generation);
 }
 
 void report(const char *format, ...)

@@ -30,6 +30,10 @@ struct verification {
 void verify_page(struct verification *verification, const void *page,
 		 uint64_t index, uint32_t generation);
 
+/* The same for a copy of a page that was filled at `address`. */
+void verify_copy(struct verification *verification, const void *copy, uint64_t address,
+		 uint64_t index, uint32_t generation);
+
 /* printf to stdout. Values must need no escaping. */
 void report(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.build import cpio
+from lab.build.disks import DISKS, build_disks
 from lab.build.given_kernel import GivenArtifact, builtin_names, module_name
 from lab.build.kernel import KernelArtifact
 from lab.build.modules import build_modules
@@ -124,18 +125,21 @@ def build_image(cache: Cache, kernel: KernelArtifact, progress: Progress) -> Ima
     """
     busybox = fetch_busybox(cache, progress)
     programs = build_programs(cache, progress)
+    disks = build_disks(cache, progress)
     modules = build_modules(cache, kernel, progress)
     key = make_key(
         recipe=hash_recipe(*_RECIPE),
         depmod=identify_packages("kmod"),
         busybox=busybox.name,
         programs=programs.name,
+        disks=disks.name,
         modules=modules.name,
         kernel=kernel.key,
     )
 
     def build(directory: Path) -> None:
         root = _install_modules(kernel, modules, directory)
+        _install_disks(disks, root)
         archive = compose(busybox, programs, root)
         shutil.rmtree(root)
         with (directory / "initramfs").open("wb") as file:
@@ -154,16 +158,19 @@ def build_given_image(cache: Cache, kernel: GivenArtifact, progress: Progress) -
     """
     busybox = fetch_busybox(cache, progress)
     programs = build_programs(cache, progress)
+    disks = build_disks(cache, progress)
     key = make_key(
         recipe=hash_recipe(*_RECIPE),
         depmod=identify_packages("kmod"),
         busybox=busybox.name,
         programs=programs.name,
+        disks=disks.name,
         kernel=kernel.key,
     )
 
     def build(directory: Path) -> None:
         root = _install_modules(kernel, None, directory)
+        _install_disks(disks, root)
         archive = compose(busybox, programs, root)
         shutil.rmtree(root)
         with (directory / "initramfs").open("wb") as file:
@@ -201,6 +208,14 @@ def _install_modules(
     for index in target.glob("modules.*.bin"):
         index.unlink()  # busybox reads the text forms
     return root
+
+
+def _install_disks(disks: Path, root: Path) -> None:
+    """Put what the guest's disks hold at first below the image's root."""
+    target = root / "lib" / "disks"
+    target.mkdir()
+    for disk in DISKS:
+        shutil.copyfile(disks / disk.name, target / disk.name)
 
 
 def compose(busybox: Path, programs: Path, root: Path) -> cpio.Archive:

@@ -25,7 +25,7 @@ from lab.errors import ConfigError, PremiseError
 from lab.experiments import checks, engines, premises
 from lab.experiments.base import Experiment, ModePlan, Parameters, Session
 from lab.experiments.kernel_faults import DEBUGFS, VARIANTS, Capability, KernelFault, arm
-from lab.experiments.move_pages import placement_check, point_of
+from lab.experiments.move_points import placement_check, point_of
 from lab.results import Check, MovePoint
 
 DESCRIPTORS = "descriptors"

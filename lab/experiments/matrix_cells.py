@@ -50,12 +50,16 @@ class Kind:
         movable: whether its folios migrate at all; those that don't have to stay, unharmed.
         offloaded: whether a provider is asked to copy them.
         quick: part of ``--quick``.
+        excused: what the stock kernel may lose, as a pattern of the program's whole sentence.
+        bug: where docs/known-bugs.md has the evidence for it.
     """
 
     name: str
     movable: bool = True
     offloaded: bool = True
     quick: bool = False
+    excused: str | None = None
+    bug: str | None = None
 
 
 TRIGGERS: tuple[Trigger, ...] = (
@@ -63,10 +67,49 @@ TRIGGERS: tuple[Trigger, ...] = (
     Trigger("migrate_pages", "syscall_or_cpuset", Promise.NODE),
 )
 
+# Which kinds are offloaded is folio_offloadable() of the series' third patch: no hugetlb, no
+# movable_ops, no reference that isn't accounted for, and only mappings whose migrate_folio is
+# migrate_folio (shmem, swap cache) or filemap_migrate_folio (XFS).
 KINDS: tuple[Kind, ...] = (
     Kind("anon", quick=True),
+    Kind("anon-16k"),
     Kind("anon-64k"),
-    Kind("anon-2m", quick=True),
+    Kind("anon-1m"),
+    Kind(
+        "anon-2m",
+        quick=True,
+        excused=r"\d+ pages became soft-dirty",
+        bug="mm-soft-dirty-huge",
+    ),
+    Kind("anon-2m-ptes"),
+    # Documentation/mm/unevictable-lru.rst, "Migrating MLOCKED folios": they move, and stay locked.
+    Kind("anon-mlocked"),
+    Kind("anon-forked"),
+    Kind("ksm"),
+    Kind("swapcache"),
+    Kind("uffd-wp"),
+    Kind("uffd-missing"),
+    Kind("shmem"),
+    Kind("memfd"),
+    Kind("tmpfs-2m"),
+    # migrate_hugetlbs() in mm/migrate.c: before all others, never in a batch.
+    Kind("hugetlb", offloaded=False),
+    # ext4's and the block devices' migrate_folio lock the buffers first (buffer_migrate_folio).
+    Kind("ext4-clean", offloaded=False),
+    Kind("ext4-dirty", offloaded=False, quick=True),
+    Kind("ext4-1k-dirty", offloaded=False),
+    # Documentation/mm/page_migration.rst, "How migrate_pages() works", 2: writeback is waited for.
+    Kind("ext4-writeback", offloaded=False),
+    Kind("xfs-clean"),
+    Kind("xfs-dirty", quick=True),
+    Kind("xfs-writeback"),
+    Kind("bdev", offloaded=False),
+    # A superblock and group descriptors are held all the time: buffer_migrate_folio_norefs.
+    Kind("bdev-metadata", movable=False, offloaded=False),
+    # The same document, 9: "Check the refcount and make sure that it is as expected".
+    Kind("pinned-pipe", movable=False, offloaded=False, quick=True),
+    Kind("pinned-uring", movable=False, offloaded=False),
+    Kind("pinned-direct", movable=False, offloaded=False),
 )
 
 # Why a trigger can't be pulled on a kind, or does nothing to it: by trigger and kind, where "*" is

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -108,17 +109,23 @@ def cell_checks(
     """
     made = [
         checks.integrity(found.integrity, found.pages),
-        Check(
-            name="survived",
-            held=found.lost == "",
-            awaited="nothing lost beside the contents",
-            seen=found.lost or "nothing lost",
-        ),
+        _survived(kind, found),
         _moved(trigger, kind, found),
     ]
     if offload and kind.movable and kind.offloaded:
         return [*made, *_offloaded(trigger, found, topology)]
     return [*made, *_not_offloaded(found)]
+
+
+def _survived(kind: Kind, found: Found) -> Check:
+    excused = kind.excused is not None and re.fullmatch(kind.excused, found.lost) is not None
+    return Check(
+        name="survived",
+        held=found.lost == "" or excused,
+        awaited="nothing lost beside the contents"
+        + (f", but for the known bug {kind.bug}" if kind.bug else ""),
+        seen=f"known bug {kind.bug}: {found.lost}" if excused else found.lost or "nothing lost",
+    )
 
 
 def _moved(trigger: Trigger, kind: Kind, found: Found) -> Check:

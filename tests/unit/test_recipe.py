@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from lab.build import image, kernel_plan, modules, qemu, recipe
+from lab.build import disks, image, kernel_plan, modules, qemu, recipe
 from lab.errors import HostError
 
 LAB = Path(recipe.__file__).parent.parent
 RECIPES = {
     "programs": image._PROGRAMS_RECIPE,
     "busybox": image._BUSYBOX_RECIPE,
+    "disks": disks._RECIPE,
     "image": image._RECIPE,
     "modules": modules._RECIPE,
     "kernel": kernel_plan._RECIPE,

@@ -1,12 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <errno.h>
+#include <linux/mempolicy.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "cell.h"
+#include "folio_size.h"
 #include "pattern.h"
 #include "region.h"
+
+void cell_lose(struct cell *cell, const char *what, ...)
+{
+	static char lost[512];
+	size_t used = strlen(lost);
+	va_list arguments;
+
+	if (used && used + 2 < sizeof(lost)) {
+		strcpy(lost + used, "; ");
+		used += 2;
+	}
+	va_start(arguments, what);
+	vsnprintf(lost + used, sizeof(lost) - used, what, arguments);
+	va_end(arguments);
+	cell->lost = lost;
+}
 
 void cell_set_size(struct cell *cell, unsigned long folio_kib)
 {
@@ -19,6 +41,44 @@ void cell_fill(struct cell *cell)
 {
 	cell->generation++;
 	pattern_fill(cell->start, cell->size_bytes, cell->generation);
+}
+
+void cell_map(struct cell *cell, int fd)
+{
+	/* Anonymous memory in its place first, only to find an aligned one. */
+	cell->start = region_map(cell->size_bytes, cell->from);
+	if (mmap(cell->start, cell->size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+		 fd, 0) == MAP_FAILED)
+		fail(EXIT_FAILED, errno, "the file can't be mapped");
+}
+
+static void choose_node(int policy, const unsigned long *mask)
+{
+	if (syscall(SYS_set_mempolicy, policy, mask, mask ? sizeof(*mask) * 8 : 0))
+		fail(EXIT_FAILED, errno, "the task's memory can't be bound to a node");
+}
+
+void cell_bind(unsigned long node)
+{
+	unsigned long mask = 1ul << node;
+
+	choose_node(MPOL_BIND, &mask);
+}
+
+void cell_free_choice(void)
+{
+	choose_node(MPOL_DEFAULT, NULL);
+}
+
+void cell_assert_folios(const struct cell *cell)
+{
+	size_t folios = cell->pages / cell->folio_pages;
+	unsigned long kib = cell->folio_pages * PAGE_BYTES / 1024;
+	uint64_t wrong = folio_size_count_wrong(cell->start, folios, kib);
+
+	if (wrong)
+		fail(EXIT_PREMISE, 0, "%lu of %zu folios have not %lu KiB", (unsigned long)wrong,
+		     folios, kib);
 }
 
 void cell_nodes(const struct cell *cell, int *nodes)

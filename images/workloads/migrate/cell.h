@@ -19,9 +19,10 @@ struct cell {
 	unsigned long from, to, cpu, mib;
 	char *start;			/* of the region, aligned to 2 MiB */
 	size_t size_bytes, pages, folio_pages;
-	uint32_t generation;		/* of the pattern in it */
+	uint32_t generation;		/* of the pattern in it; 0: it holds something else */
 	uint64_t *frames_before, *frames_after;	/* one a page */
 	const char *lost;		/* "", or what did not survive beside the contents */
+	struct state *state;		/* before: see state.h */
 };
 
 struct folio_kind {
@@ -43,6 +44,8 @@ struct folio_kind {
 	void (*verify)(struct cell *cell, struct verification *verification);
 	/* Gives everything back; also what is not the process's own. NULL: nothing. */
 	void (*release)(struct cell *cell);
+	/* Flags of /proc/kpageflags that its folios may lose, see state.h. */
+	uint64_t may_lose;
 };
 
 struct trigger {
@@ -64,13 +67,40 @@ struct trigger {
 
 /* Each ends with an entry without a name. */
 extern const struct folio_kind anon_kinds[];
+extern const struct folio_kind shared_kinds[];
+extern const struct folio_kind shmem_kinds[];
+extern const struct folio_kind hugetlb_kinds[];
+extern const struct folio_kind swap_kinds[];
+extern const struct folio_kind uffd_kinds[];
+extern const struct folio_kind pinned_kinds[];
+extern const struct folio_kind file_kinds[];
+extern const struct folio_kind block_kinds[];
 extern const struct trigger syscall_triggers[];
+
+/*
+ * Adds a line to `lost`, in the manner of printf. `what` must need no escaping. Only
+ * the first few are kept.
+ */
+void cell_lose(struct cell *cell, const char *what, ...) __attribute__((format(printf, 2, 3)));
 
 /* Sets size_bytes and pages from `mib`, and folio_pages from a size of folio. */
 void cell_set_size(struct cell *cell, unsigned long folio_kib);
 
 /* Fills the region with the pattern of a new generation. */
 void cell_fill(struct cell *cell);
+
+/*
+ * Ends the program with EXIT_PREMISE if the region isn't made of folios of exactly
+ * `folio_pages` pages.
+ */
+void cell_assert_folios(const struct cell *cell);
+
+/* Maps the beginning of a file, shared and aligned to 2 MiB, as the region. */
+void cell_map(struct cell *cell, int fd);
+
+/* Where the calling task's memory comes from until cell_free_choice(). */
+void cell_bind(unsigned long node);
+void cell_free_choice(void);
 
 /* Ends the program with EXIT_PREMISE if a page of the region isn't on `node`. */
 void cell_assert_node(const struct cell *cell, unsigned long node);

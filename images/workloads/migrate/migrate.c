@@ -14,6 +14,7 @@
 #include "kernel_state.h"
 #include "options.h"
 #include "region.h"
+#include "state.h"
 
 static const char usage[] =
 	"usage: migrate TRIGGER KIND --from A --to B --cpu C [--mib M]\n"
@@ -25,6 +26,14 @@ static const char usage[] =
 
 static const struct folio_kind *const kinds[] = {
 	anon_kinds,
+	shared_kinds,
+	shmem_kinds,
+	hugetlb_kinds,
+	swap_kinds,
+	uffd_kinds,
+	pinned_kinds,
+	file_kinds,
+	block_kinds,
 };
 
 static const struct trigger *const triggers[] = {
@@ -166,6 +175,7 @@ static void run(struct cell *cell, const struct trigger *trigger, const struct f
 	kind->prove(cell);
 	cell_assert_node(cell, cell->from);
 	cell->frames_before = frames_of(cell);
+	cell->state = state_read(cell);
 	report_ready(cell);
 	await_start();
 	vmstat_read(&before);
@@ -174,12 +184,15 @@ static void run(struct cell *cell, const struct trigger *trigger, const struct f
 	wall_ns = monotonic_ns() - start_ns;
 	vmstat_read(&after);
 	cell->frames_after = frames_of(cell);
+	/* Before anybody touches a page. */
+	state_check(cell, kind->may_lose);
 	report("{\"event\":\"cell\",\"pages\":%zu,\"folios\":%zu,\"pull_errno\":%d,"
 	       "\"wall_ns\":%" PRIu64 ",", cell->pages, cell->pages / cell->folio_pages, error,
 	       wall_ns);
 	report_nodes(cell);
 	report_moved(cell);
-	for (i = 0; i < cell->pages; i++)
+	/* What isn't the pattern is compared by its kind. */
+	for (i = 0; cell->generation && i < cell->pages; i++)
 		verify_page(&verification, cell->start + i * PAGE_BYTES, i, cell->generation);
 	if (kind->verify)
 		kind->verify(cell, &verification);

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The kinds of folio of the matrix: the guest's and the lab's lists, their disks, their checks."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from native import IMAGES, SOURCES, compile_c
+
+from lab.build import disks
+from lab.build.disks import BLOCK_BYTES, DISKS, build_disks, list_blocks
+from lab.cache import Cache
+from lab.checkout import ROOT
+from lab.config import Topology
+from lab.errors import BuildError
+from lab.experiments.matrix_cells import KINDS, NOT_APPLICABLE, TRIGGERS, Kind
+from lab.experiments.matrix_checks import Found, cell_checks
+from lab.progress import SilentProgress
+from lab.results import DeviceCounters, Integrity
+
+MIGRATE = IMAGES / "workloads" / "migrate"
+BY_NAME = {kind.name: kind for kind in KINDS}
+IDLE = DeviceCounters(descriptors=0, bytes=0, interrupts=0, errors=0)
+# Four pages, moved by the CPU, nothing lost.
+FOUND = Found(
+    pages=4,
+    folios=4,
+    folio_bytes=4096,
+    pages_moved=4,
+    folios_moved=4,
+    on_to=4,
+    absent=0,
+    pull_errno=0,
+    lost="",
+    integrity=Integrity(pages_verified=8, pages_wrong=0, wrong=[]),
+    device=IDLE,
+    dma_copies=0,
+    folios_failures=0,
+)
+
+
+def failed(kind: Kind, found: Found, *, offload: bool = False) -> list[str]:
+    made = cell_checks(TRIGGERS[0], kind, found, offload=offload, topology=Topology())
+    return [check.name for check in made if not check.held]
+
+
+@pytest.fixture(scope="module")
+def listed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Names and purposes, as the guest's program tells them."""
+    out = tmp_path_factory.mktemp("migrate")
+    compiler = shutil.which("gcc")
+    assert compiler
+    make = ["make", "-C", str(IMAGES), f"OUT={out}", f"CC={compiler}", str(out / "migrate")]
+    subprocess.run(make, check=True, capture_output=True)
+    done = subprocess.run([out / "migrate", "--list"], check=True, capture_output=True, text=True)
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    return {event["name"]: event["purpose"] for event in events if event["event"] == "kind"}
+
+
+def test_the_guest_can_make_exactly_these_kinds(listed: dict[str, str]) -> None:
+    assert set(listed) == set(BY_NAME)
+    assert len(KINDS) == len(BY_NAME)
+
+
+def test_every_kind_stands_in_the_documentation(listed: dict[str, str]) -> None:
+    text = (ROOT / "docs" / "experiments.md").read_text()
+    missing = [name for name in listed if f"`{name}`" not in text]
+    assert not missing
+
+
+def test_what_is_not_applicable_is_there() -> None:
+    triggers = {trigger.name for trigger in TRIGGERS} | {"*"}
+    for trigger, kind in NOT_APPLICABLE:
+        assert trigger in triggers
+        assert kind in set(BY_NAME) | {"*"}
+
+
+def test_every_known_bug_has_its_evidence() -> None:
+    text = (ROOT / "docs" / "known-bugs.md").read_text()
+    for kind in KINDS:
+        assert (kind.bug is None) == (kind.excused is None)
+        assert kind.bug is None or f"`{kind.bug}`" in text
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.movable])
+def test_what_is_pinned_must_stay(kind: Kind) -> None:
+    stayed = replace(FOUND, pages_moved=0, folios_moved=0, on_to=0)
+    assert failed(kind, stayed, offload=True) == []
+    assert failed(kind, replace(stayed, pages_moved=1)) == ["stayed"]
+    assert failed(kind, replace(stayed, dma_copies=1), offload=True) == ["not offloaded"]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.movable])
+def test_what_can_move_has_to(kind: Kind) -> None:
+    assert failed(kind, FOUND) == []
+    assert failed(kind, replace(FOUND, on_to=3)) == ["moved"]
+
+
+@pytest.mark.parametrize("name", ["hugetlb", "ext4-dirty", "bdev", "pinned-pipe"])
+def test_what_a_provider_must_not_get(name: str) -> None:
+    used = replace(
+        FOUND,
+        dma_copies=4,
+        device=DeviceCounters(descriptors=4, bytes=4 * 4096, interrupts=1, errors=0),
+    )
+    seen = failed(BY_NAME[name], used, offload=True)
+    assert {"engines idle", "not offloaded"} <= set(seen)
+
+
+@pytest.mark.parametrize("name", ["anon", "ksm", "swapcache", "shmem", "xfs-dirty"])
+def test_what_a_provider_must_get(name: str) -> None:
+    assert "offloaded" in failed(BY_NAME[name], FOUND, offload=True)
+
+
+def test_a_loss_is_a_failure_and_a_known_one_is_named() -> None:
+    lost = replace(FOUND, lost="512 pages became soft-dirty")
+    assert failed(BY_NAME["anon"], lost) == ["survived"]
+    assert failed(BY_NAME["anon-2m"], lost) == []
+    made = cell_checks(TRIGGERS[0], BY_NAME["anon-2m"], lost, offload=False, topology=Topology())
+    assert "known bug mm-soft-dirty-huge: 512" in next(
+        check.seen for check in made if check.name == "survived"
+    )
+    more = replace(FOUND, lost="512 pages became soft-dirty; flag dirty of 1 pages")
+    assert failed(BY_NAME["anon-2m"], more) == ["survived"]
+
+
+# -- disks ---------------------------------------------------------------------------------------
+
+
+def test_blocks_that_are_zero_are_left_out(tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    block = bytes(range(256)) * 16
+    whole.write_bytes(bytes(2 * BLOCK_BYTES) + block + bytes(BLOCK_BYTES))
+    assert list_blocks(whole) == (2).to_bytes(8, "little") + block
+    whole.write_bytes(bytes(BLOCK_BYTES))
+    with pytest.raises(BuildError, match="zeros"):
+        list_blocks(whole)
+
+
+def test_a_disk_is_the_same_whenever_it_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [build_disks(Cache(tmp_path / name), SilentProgress()) for name in ("one", "two")]
+    for disk in DISKS:
+        first, second = ((folder / disk.name).read_bytes() for folder in made)
+        assert first == second
+        assert len(first) % (8 + BLOCK_BYTES) == 0
+    # The clock that stands still is what makes them so.
+    other = tmp_path / "other"
+    shutil.copytree(disks._PRELOAD.parent, other)
+    moved = other / disks._PRELOAD.name
+    moved.write_text(moved.read_text().replace("1767225600", "1767225601"))
+    monkeypatch.setattr(disks, "_PRELOAD", moved)
+    later = build_disks(Cache(tmp_path / "three"), SilentProgress())
+    assert (later / "xfs").read_bytes() != (made[0] / "xfs").read_bytes()
+
+
+def test_the_guest_makes_disks_of_the_size_of_their_file_systems() -> None:
+    text = "".join((MIGRATE / name).read_text() for name in ("file.c", "block.c"))
+    used = re.findall(r'\.mib = (\d+),[^}]*?\.image = "/lib/disks/([^"]+)"', text)
+    assert {(name, int(mib)) for mib, name in used} == {(disk.name, disk.mib) for disk in DISKS}
+
+
+# -- contents that lie elsewhere -----------------------------------------------------------------
+
+
+def test_a_copy_is_held_to_the_address_of_its_original(tmp_path: Path) -> None:
+    probe = compile_c(
+        tmp_path / "copy_probe", SOURCES / "copy_probe.c", IMAGES / "workloads" / "pattern.c"
+    )
+    done = subprocess.run([probe], check=True, capture_output=True, text=True)
+    right, wrong, elsewhere = done.stdout.split()
+    assert (right, wrong, elsewhere) == ("0", "1:0x7f0000001005:5", "1")
