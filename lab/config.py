@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from lab.errors import ConfigError
 
 MAX_ENGINES = 16
+# Of a lab file: what says what to run, and not on which machine.
+NOT_OF_THE_MACHINE = frozenset({"experiment", "experiments"})
 
 
 class Clock(StrEnum):

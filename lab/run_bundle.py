@@ -26,6 +26,7 @@ from lab.run_inputs import (
     RunInputs,
     restore_series,
 )
+from lab.run_mode import machine_facts
 
 SUFFIX = ".tar.xz"
 LAB_FILE = "lab-file.toml"
@@ -150,7 +151,7 @@ def _assert_consistent(bundle: RunBundle, lab: LabFile, awaited: str) -> None:
     expected: dict[str, tuple[Any, Any]] = {
         "experiment": (inputs.experiment, bundle.record.experiment),
         "experiment_hash": (inputs.experiment_hash, bundle.record.experiment_hash),
-        "lab_file": (lab.model_dump(mode="json", exclude={"experiment"}), told.get("lab_file")),
+        "lab_file": (machine_facts(lab), told.get("lab_file")),
         "parameters": (inputs.parameters, told.get(inputs.experiment)),
         "only": (inputs.modes, told.get("only")),
         "quick": (inputs.quick, told.get("quick")),

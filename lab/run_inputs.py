@@ -29,7 +29,7 @@ from lab.build.local_tree import inspect_tree
 from lab.build.series import Series
 from lab.build.series_file import read_patch, write_series
 from lab.cache import hash_file
-from lab.config import LabFile
+from lab.config import NOT_OF_THE_MACHINE, LabFile
 from lab.errors import ConfigError
 from lab.experiments.base import Experiment, Fault, Parameters
 from lab.run_mode import RunOptions
@@ -142,7 +142,7 @@ def keep_inputs(
     kept = RunInputs(
         experiment=experiment.name,
         experiment_hash=_keep_experiment(folder, experiment),
-        lab_file=lab.model_dump(mode="json", exclude_unset=True, exclude={"experiment"}),
+        lab_file=lab.model_dump(mode="json", exclude_unset=True, exclude=set(NOT_OF_THE_MACHINE)),
         parameters=parameters.model_dump(mode="json"),
         modes=list(options.only),
         faults=[

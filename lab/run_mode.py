@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lab.config import LabFile
+from lab.config import NOT_OF_THE_MACHINE, LabFile
 from lab.errors import GuestCrash, GuestLost, GuestTimeout, HostError, LabError, PremiseError
 from lab.experiments import dma_path
 from lab.experiments.base import Experiment, Fault, Findings, ModePlan, Parameters, Session
@@ -316,4 +316,4 @@ def describe(error: LabError, root: Path) -> str:
 
 def machine_facts(machine: LabFile) -> dict[str, Any]:
     """A machine as it stands in the record."""
-    return machine.model_dump(mode="json", exclude={"experiment", "experiments"})
+    return machine.model_dump(mode="json", exclude=set(NOT_OF_THE_MACHINE))

@@ -70,7 +70,7 @@ def test_a_session_gets_more_time(
     config = tmp_path / "config"
     config.touch()
     artifacts = {bench.choice_of(mode, inputs): (SimpleNamespace(config=config), None)}
-    built = BuiltBench(cast("Any", None), "tcg", cast("Any", artifacts), inputs)
+    built = BuiltBench(cast("Any", None), cast("Any", None), "tcg", cast("Any", artifacts), inputs)
     with built.boot(mode, tmp_path, lambda _guest: None):
         pass
     assert deadlines == [SESSION_TIMEOUT_S * slowdown(variant)]
