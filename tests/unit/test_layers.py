@@ -13,7 +13,7 @@ import lab
 ROOT = Path(lab.__file__).parent
 _RUNNING = {
     *("bench", "run", "run_mode", "run_folder", "each", "options", "input_options"),
-    *("failures", "cli", "cli_kernel", "pytest_plugin"),
+    *("failures", "cli", "cli_kernel", "cli_exec", "exec_mode", "pytest_plugin"),
 }
 _JUDGING = {"dcbm", "experiments", "results", "report"}
 
@@ -22,6 +22,8 @@ FORBIDDEN = {
     "errors": {path.stem for path in ROOT.iterdir()} - {"errors"},
     "results": {path.stem for path in ROOT.iterdir()} - {"results"},
     "config": _RUNNING | _JUDGING | {"machine", "build", "sources", "cache"},
+    "ktap": {path.stem for path in ROOT.iterdir()} - {"ktap"},
+    "guest_files": {path.stem for path in ROOT.iterdir()} - {"guest_files", "errors"},
     "sources": _RUNNING | _JUDGING | {"machine", "build", "devices"},
     "build": _RUNNING | _JUDGING | {"machine", "devices"},
     "machine": _RUNNING | _JUDGING | {"build", "sources", "cache"},
