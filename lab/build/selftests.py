@@ -24,7 +24,7 @@ from lab.progress import Progress
 _RECIPE = ("build/selftests.py", "build/kernel_tree.py", "build/toolchain.py")
 _SELFTESTS = Path("tools/testing/selftests")
 # What the makefiles of a collection include or compile, beside the collection itself.
-_NEEDED = ("tools/include", "tools/scripts", "scripts", "mm/gup_test.h")
+_NEEDED = ("tools/include", "tools/scripts", "scripts", "include/vdso", "mm/gup_test.h")
 _SHARED = ("x86", "kselftest")
 _PACKAGES = ("libc6-dev", "libnuma-dev", "libcap-dev")
 _SHOWN_LINES = 5
@@ -115,5 +115,7 @@ def _build_one(cache: Cache, work: Path, at: Path, name: str, log: Path) -> str 
     try:
         run_program(program)
     except BuildError as error:
-        return "\n".join(error.seen.splitlines()[1 : 1 + _SHOWN_LINES]) or error.seen
+        # It goes into the guest, where no path of this host may be seen.
+        said = error.seen.replace(str(work), "").splitlines()[1 : 1 + _SHOWN_LINES]
+        return "\n".join(line for line in said if not line.startswith("make")) or "make failed"
     return None

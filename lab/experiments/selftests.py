@@ -182,7 +182,8 @@ def run(session: Run) -> None:
             copied.folios_migrated,
             copied.folios_failures,
         )
-        findings.check(checks.at_least("offloaded", copied.folios_migrated, 1, "folios"))
+        if not copied.folios_migrated:
+            unproven.append("no folio was offloaded: these tests say nothing about dcbm")
         if mode.machine.topology.swiotlb is Swiotlb.NONE:
             folios = copied.folios_migrated
             findings.check(checks.equal("descriptors", counted.descriptors, folios, "folios"))
@@ -276,5 +277,5 @@ EXPERIMENT: Experiment[SelftestsMode, SelftestsParameters] = Experiment(
     parameters=SelftestsParameters,
     plan=plan,
     run=run,
-    quick={"tests": ("compaction_test", "hugetlb-madvise", "ksm_tests -N -m 1")},
+    quick={"tests": ("compaction_test", "hugetlb-madvise", "rmap")},
 )

@@ -14,8 +14,9 @@ ROOT = Path(lab.__file__).parent
 _RUNNING = {
     *("bench", "run", "run_mode", "run_folder", "each", "options", "input_options"),
     *("run_inputs", "run_bundle", "replay", "archive_file"),
-    *("failures", "cli", "cli_kernel", "cli_replay", "mutations", "pytest_plugin"),
     "guest_coverage",
+    *("failures", "cli", "cli_kernel", "cli_exec", "cli_replay", "exec_mode", "mutations"),
+    "pytest_plugin",
 }
 _JUDGING = {"dcbm", "experiments", "results", "report"}
 
@@ -25,6 +26,8 @@ FORBIDDEN = {
     "results": {path.stem for path in ROOT.iterdir()} - {"results"},
     "line_coverage": {path.stem for path in ROOT.iterdir()} - {"line_coverage"},
     "config": _RUNNING | _JUDGING | {"machine", "build", "sources", "cache"},
+    "ktap": {path.stem for path in ROOT.iterdir()} - {"ktap"},
+    "guest_files": {path.stem for path in ROOT.iterdir()} - {"guest_files", "errors"},
     "sources": _RUNNING | _JUDGING | {"machine", "build", "devices"},
     "build": _RUNNING | _JUDGING | {"machine", "devices"},
     "machine": _RUNNING | _JUDGING | {"build", "sources", "cache"},
