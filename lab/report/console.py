@@ -24,7 +24,7 @@ _STYLES = {
 def plain_text(record: Record) -> str:
     """The record's tables, problems, remarks and summary as plain text, whatever the width."""
     parts = [_plain_table(table) for table in tables(record) if table.rows]
-    parts += [_plain_problem(problem) for problem in problems(record)]
+    parts += [plain_problem(problem) for problem in problems(record)]
     if remarks(record):
         parts.append("\n".join(remarks(record)) + "\n")
     parts.append(summary(record) + "\n")
@@ -45,7 +45,8 @@ def _plain_table(table: Table) -> str:
     return "\n".join([table.title, written(table.columns), rule, *body]) + "\n"
 
 
-def _plain_problem(problem: Problem) -> str:
+def plain_problem(problem: Problem) -> str:
+    """What went wrong in a mode, with the part of the console that shows it."""
     lines = [f"{problem.outcome} {problem.mode}"]
     lines += [f"  {line}" for line in problem.lines]
     if problem.excerpt:
@@ -65,7 +66,7 @@ def print_record(record: Record, console: Console) -> None:
             console.print(_styled_table(table))
     for problem in problems(record):
         style = _STYLES[problem.outcome]
-        head, _, rest = _plain_problem(problem).partition("\n")
+        head, _, rest = plain_problem(problem).partition("\n")
         console.print(f"[{style}]{escape(head)}[/{style}]", highlight=False)
         console.print(escape(rest), highlight=False)
     for remark in remarks(record):

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lab.line_coverage import KEY, Coverage, PatchCoverage, union
+from lab.report.console import plain_problem
+from lab.report.figures import harmless, problems, summary
 from lab.results import KernelIdentity, Mode, Record
 
 _NONE = (
@@ -18,17 +20,21 @@ _NONE = (
 
 
 def coverage_text(record: Record) -> str:
-    """The coverage of each kernel of a record."""
+    """The coverage of each kernel of a record, what went wrong, and the summary."""
     kernels: dict[str, list[Mode]] = {}
     for mode in record.modes:
         if KEY in mode.details and mode.kernel is not None:
             kernels.setdefault(mode.kernel.model_dump_json(), []).append(mode)
-    parts = [_kernel(modes[0].kernel, modes) for modes in kernels.values() if modes[0].kernel]
-    without = [mode.name for mode in record.modes if KEY not in mode.details]
+    parts = [
+        harmless(_kernel(modes[0].kernel, modes)) for modes in kernels.values() if modes[0].kernel
+    ]
+    without = [harmless(mode.name) for mode in record.modes if KEY not in mode.details]
     if not parts:
-        return _NONE
-    if without:
+        parts.append(_NONE)
+    elif without:
         parts.append(f"not counted, since they left no counters: {', '.join(without)}\n")
+    parts += [plain_problem(problem) for problem in problems(record)]
+    parts.append(summary(record) + "\n")
     return "\n".join(parts)
 
 
