@@ -226,5 +226,5 @@ EXPERIMENT: Experiment[StressMode, StressParameters] = Experiment(
     parameters=StressParameters,
     plan=plan,
     run=run,
-    quick={"run_ms": 100, "vanilla": False},
+    quick={"run_ms": 300, "vanilla": False, "writers": 2},
 )

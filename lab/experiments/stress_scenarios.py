@@ -15,8 +15,8 @@ from enum import StrEnum
 class Share(StrEnum):
     """What part of the migrated folios the engines have to have copied."""
 
-    MOST = "nearly all of them"
-    SOME = "a part, the CPU the others"
+    PART = "a fifth of them at least"
+    SOME = "some, the CPU the others"
     ANY = "it is not known how many"
 
 
@@ -44,7 +44,7 @@ class Scenario:
     purpose: str
     floors: Mapping[str, int]
     migrated: int
-    share: Share = Share.MOST
+    share: Share = Share.PART
     channels: int | None = None
     nr_dma_chan: int | None = None
     movers: int | None = None
@@ -101,7 +101,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         "crowd",
         "more migrations at a time than channels",
-        floors=_WRITING,
+        floors={**_WRITING, "writes": 200},
         migrated=500,
         share=Share.SOME,
         channels=2,

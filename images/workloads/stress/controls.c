@@ -168,11 +168,11 @@ static void control(struct stress *stress, uint64_t task)
 	bool on = true;
 
 	while (!over(stress)) {
-		if (chance_below(&chance, 6))
+		if (chance_below(&chance, 4))
 			change(stress, &chance, &on);
 		else
 			unload_or_meet(stress, &chance, &on);
-		task_sleep_us(chance_below(&chance, 2000));
+		task_sleep_us(chance_below(&chance, 1000));
 	}
 	/* As it was found. */
 	put(stress, "reason_mask", "all", 0);

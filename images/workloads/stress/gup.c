@@ -7,10 +7,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "gup.h"
@@ -79,33 +78,41 @@ void gup_check(const struct stress *stress, size_t first, size_t count, const ch
 		pages_check(stress, &stress->pages, first + i, who);
 }
 
-/* A child writes into the worker's pages, and reads them, all by the kernel's hand. */
+/*
+ * A child writes into the worker's pages, and reads them, all by the kernel's hand,
+ * which gets a reference to each page in turn.
+ */
 static void write_remotely(struct stress *stress, uint64_t task)
 {
 	struct chance chance = chance_of(stress, 3000 + task);
 	struct pages *pages = &stress->pages;
-	char *buffer = gup_buffer(REMOTE_PAGES), *copy = gup_buffer(REMOTE_PAGES);
-	pid_t worker = getppid();
+	char *buffer = gup_buffer(REMOTE_PAGES);
+	char path[32];
+	int memory;
 
+	snprintf(path, sizeof(path), "/proc/%d/mem", getppid());
+	memory = open(path, O_RDWR | O_CLOEXEC);
+	if (memory < 0)
+		fail(EXIT_PREMISE, errno, "the worker's memory can't be opened");
 	while (!over(stress)) {
 		size_t count = 1 + chance_below(&chance, REMOTE_PAGES);
 		size_t first = gup_choose(stress, &chance, GUP_REMOTE, count);
-		struct iovec remote = { pages->start + first * PAGE_BYTES, count * PAGE_BYTES };
-		struct iovec local = { buffer, remote.iov_len };
-		struct iovec back = { copy, remote.iov_len };
+		off_t address = (off_t)(uintptr_t)(pages->start + first * PAGE_BYTES);
+		ssize_t size = (ssize_t)(count * PAGE_BYTES);
 
 		gup_fill(pages, buffer, first, count);
-		if (process_vm_writev(worker, &local, 1, &remote, 1, 0) != (ssize_t)remote.iov_len)
+		if (pwrite(memory, buffer, (size_t)size, address) != size)
 			fail(EXIT_FAILED, errno, "%zu pages can't be written remotely", count);
 		gup_written(pages, first, count);
 		stress->tally->gup_writes += count;
 		/* Time for a lost write to show: the move comes after the copy. */
 		if (chance_below(&chance, 2))
 			task_sleep_us(chance_below(&chance, 500));
-		if (process_vm_readv(worker, &back, 1, &remote, 1, 0) != (ssize_t)remote.iov_len)
+		if (pread(memory, buffer, (size_t)size, address) != size)
 			fail(EXIT_FAILED, errno, "%zu pages can't be read remotely", count);
-		gup_check_copy(stress, copy, first, count, "a remote reader");
+		gup_check_copy(stress, buffer, first, count, "a remote reader");
 	}
+	close(memory);
 }
 
 static void transfer(int disk, bool out, void *buffer, size_t page, size_t count)

@@ -62,13 +62,17 @@ static void cycle_memory(struct stress *stress, uint64_t task)
 	find_blocks(&blocks, stress->from);
 	if (!blocks.count)
 		fail(EXIT_PREMISE, 0, "no block of memory is movable");
-	while (!over(stress)) {
-		unsigned int number = blocks.numbers[chance_below(&chance, blocks.count)];
+	while (!over(stress) && blocks.count) {
+		unsigned int which = (unsigned int)chance_below(&chance, blocks.count);
+		unsigned int number = blocks.numbers[which];
 
 		snprintf(path, sizeof(path), BLOCK_STATE, number);
 		error = file_put(path, "offline");
 		if (error == EBUSY || error == EAGAIN || error == EINTR) {
 			stress->tally->blocks_refused++;
+		} else if (error == EINVAL) {
+			/* It has a hole, such as the firmware's tables at the end of memory. */
+			blocks.numbers[which] = blocks.numbers[--blocks.count];
 		} else if (error) {
 			tally_surprise(stress->tally, "block %u goes offline: %s", number,
 				       strerror(error));

@@ -31,7 +31,7 @@ struct tally {
 	_Atomic uint64_t pages_verified, pages_wrong;
 	_Atomic uint64_t move_calls, pages_arrived, pages_busy, pages_absent;
 	_Atomic uint64_t compactions, migrations;
-	_Atomic uint64_t gup_writes;		/* pages, by process_vm_writev() */
+	_Atomic uint64_t gup_writes;		/* pages, through /proc/PID/mem */
 	_Atomic uint64_t direct_reads, direct_writes;	/* pages, O_DIRECT */
 	_Atomic uint64_t ring_copies;		/* pages, from or to registered buffers */
 	_Atomic uint64_t pins, pinned_refused, pinned_moved, unpinned_arrived;
