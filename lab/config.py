@@ -19,6 +19,8 @@ from lab.errors import ConfigError
 MAX_ENGINES = 16
 # Of a lab file: what says what to run, and not on which machine.
 NOT_OF_THE_MACHINE = frozenset({"experiment", "experiments"})
+# Nodes that programs run on in every experiment.
+_CPU_NODES = 2
 
 
 class Clock(StrEnum):
@@ -88,10 +90,10 @@ class _Model(BaseModel):
 
 
 class Node(_Model):
-    """A NUMA node of the guest."""
+    """A NUMA node of the guest; one without CPUs is slow memory, a lower tier to Linux."""
 
     memory_mib: Annotated[int, Field(ge=128, le=65536)]
-    cpus: Annotated[int, Field(ge=1, le=16)] = 1
+    cpus: Annotated[int, Field(ge=0, le=16)] = 1
 
 
 class Topology(_Model):
@@ -122,6 +124,21 @@ class Topology(_Model):
                 f"iommu_mode is lazy and iommu is {self.iommu}: Linux is lazy with intel only"
             )
         return self
+
+    @model_validator(mode="after")
+    def _first_nodes_have_cpus(self) -> Topology:
+        for number, node in enumerate(self.nodes[:_CPU_NODES]):
+            if not node.cpus:
+                raise ValueError(
+                    f"nodes.{number}.cpus is 0: nodes 0 and 1 need a CPU; nodes after them may be "
+                    "memory alone"
+                )
+        return self
+
+    @property
+    def slow_node(self) -> int | None:
+        """The first node without CPUs; None if all have some."""
+        return next((at for at, node in enumerate(self.nodes) if not node.cpus), None)
 
 
 class Engine(_Model):
@@ -244,6 +261,10 @@ class LabFile(_Model):
             raise ValueError(
                 f"engine.node is {self.engine.node}, but there are only "
                 f"{len(self.topology.nodes)} nodes"
+            )
+        if not self.topology.nodes[self.engine.node].cpus:
+            raise ValueError(
+                f"engine.node is {self.engine.node}, which has no CPU to serve interrupts"
             )
         return self
 

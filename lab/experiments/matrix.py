@@ -20,13 +20,20 @@ from typing import Annotated
 
 from pydantic import Field
 
-from lab.config import ControlLayout, LabFile, Profile, with_default_profile
+from lab.config import ControlLayout, LabFile, Profile, Topology, with_default_profile
 from lab.dcbm import Dcbm, load
 from lab.errors import ConfigError, PremiseError
 from lab.experiments import engines, premises
 from lab.experiments.base import Experiment, ModePlan, Parameters, Session
-from lab.experiments.matrix_cells import KINDS, TRIGGERS, Kind, Trigger, not_applicable
+from lab.experiments.matrix_cells import KINDS, TRIGGERS, Kind, Promise, Trigger, not_applicable
 from lab.experiments.matrix_checks import Found, cell_checks
+from lab.experiments.matrix_machine import (
+    command_line,
+    kernel_lacks,
+    machine_lacks,
+    modules_for,
+    with_nodes,
+)
 from lab.results import Cell, CellVerdict, DeviceCounters
 
 _CHANNELS = 4
@@ -94,16 +101,18 @@ def plan(lab: LabFile, parameters: MatrixParameters) -> list[MatrixMode]:
             f"kernel.layout is {lab.kernel.layout.value}",
             hint="choose layout v6, or the experiments compaction and move-pages",
         )
+    lab = with_nodes(lab)
     cells = chosen_cells(parameters)
     # Where the engines' interrupts go: with all work on one CPU the virtual clock stays exact.
     cpu = sum(node.cpus for node in lab.topology.nodes[: lab.engine.node])
-    modules = (lab.engine.kind,)
+    modules = (lab.engine.kind, *modules_for([trigger for trigger, _ in cells]))
     return [
         MatrixMode(
             offload.value,
             _PURPOSES[offload],
             patched=offload is not Offload.NO_SERIES,
             machine=lab,
+            command_line=command_line(lab.topology),
             modules=modules if offload is Offload.NO_SERIES else (*modules, "dcbm"),
             offload=offload,
             cells=cells,
@@ -156,12 +165,19 @@ def run(session: Run) -> None:
         reasons = dcbm.reason_names()
     session.findings.details["settings"] = premises.settle(guest, premises.BACKGROUND_OFF)
     _note_not_run(session)
+    for module in modules_for([trigger for trigger, _ in mode.cells]):
+        guest.load_module(module)
+    lacking = kernel_lacks(guest, [trigger for trigger, _ in mode.cells])
     if dcbm is not None and mode.offload is not Offload.OFF:
         dcbm.enable(session.parameters.nr_dma_chan, "all")
     session.inject_faults()
     failed: list[str] = []
     for at, (trigger, kind) in enumerate(mode.cells):
-        why = not_applicable(trigger, kind)
+        why = (
+            not_applicable(trigger, kind)
+            or machine_lacks(mode.machine.topology, trigger)
+            or lacking.get(trigger.name)
+        )
         if why is None:
             session.say(f"{trigger.name} of {kind.name}")
             if dcbm is not None:
@@ -210,13 +226,18 @@ def _choose_reasons(dcbm: Dcbm, offload: Offload, reason: str, reasons: Sequence
         dcbm.limit_to([other for other in reasons if other != reason])
 
 
+def _destination(topology: Topology, trigger: Trigger) -> int:
+    slow = topology.slow_node
+    return slow if trigger.promise is Promise.TIER and slow is not None else 1
+
+
 def _run_cell(session: Run, dcbm: Dcbm | None, trigger: Trigger, kind: Kind) -> Cell:
     """Run one cell; a premise that doesn't hold is told in the cell."""
     guest, mode, parameters = session.guest, session.mode, session.parameters
     topology = mode.machine.topology
     argv = [
         *("migrate", trigger.name, kind.name),
-        *("--from", "0", "--to", "1"),
+        *("--from", "0", "--to", str(_destination(topology, trigger))),
         *("--cpu", str(mode.cpu)),
         *("--mib", str(parameters.mib)),
     ]

@@ -18,6 +18,7 @@ class Promise(StrEnum):
 
     NODE = "every page on the node asked for"
     FRAME = "every page in another frame"
+    TIER = "every page on the slow node"
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,11 @@ class Trigger:
         share: of the pages that have to move at least; what the kernel leaves to chance is below 1.
         exact: nothing but the region is migrated, so that the offload can be counted to the folio.
         quick: part of ``--quick``.
+        pages_most: of the region that it takes at most; None is all.
+        splits: whether it splits a large folio before it migrates its pages.
+        zone_movable: whether the region has to be in ZONE_MOVABLE.
+        module: that it needs in the guest.
+        since: the first Linux that has it; an older one may lack it.
     """
 
     name: str
@@ -39,6 +45,11 @@ class Trigger:
     share: float = 1.0
     exact: bool = True
     quick: bool = False
+    pages_most: int | None = None
+    splits: bool = False
+    zone_movable: bool = False
+    module: str | None = None
+    since: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -64,7 +75,44 @@ class Kind:
 
 TRIGGERS: tuple[Trigger, ...] = (
     Trigger("move_pages", "syscall_or_cpuset", Promise.NODE, quick=True),
-    Trigger("migrate_pages", "syscall_or_cpuset", Promise.NODE),
+    # The whole process: pages of its program may be on the node, too.
+    Trigger("migrate_pages", "syscall_or_cpuset", Promise.NODE, exact=False),
+    Trigger("cpuset", "syscall_or_cpuset", Promise.NODE),
+    Trigger("mbind", "mempolicy_mbind", Promise.NODE, quick=True),
+    Trigger("mbind_all", "mempolicy_mbind", Promise.NODE),
+    Trigger("compact_node", "compaction", Promise.FRAME, share=0.1, exact=False, quick=True),
+    Trigger("compact_memory", "compaction", Promise.FRAME, share=0.1, exact=False),
+    Trigger(
+        "compact_direct",
+        "compaction",
+        Promise.FRAME,
+        share=0.1,
+        exact=False,
+        module="compact_trigger",
+    ),
+    Trigger(
+        "compact_proactive",
+        "compaction",
+        Promise.FRAME,
+        share=0.1,
+        exact=False,
+        module="compact_trigger",
+    ),
+    Trigger("numa_balancing", "numa_misplaced", Promise.NODE, since=(6, 13)),
+    Trigger("offline", "memory_hotplug", Promise.FRAME, exact=False, zone_movable=True),
+    Trigger(
+        "soft_offline",
+        "memory_failure",
+        Promise.FRAME,
+        pages_most=64,
+        splits=True,
+        module="hwpoison_inject",
+    ),
+    Trigger("contig_range", "contig_range", Promise.FRAME, module="contig_trigger"),
+    Trigger("longterm_pin", "longterm_pin", Promise.FRAME, zone_movable=True),
+    Trigger("demotion", "demotion", Promise.TIER, share=0.99, exact=False, since=(6, 17)),
+    Trigger("damon_cold", "damon", Promise.NODE, since=(6, 11)),
+    Trigger("damon_hot", "damon", Promise.NODE, since=(6, 17)),
 )
 
 # Which kinds are offloaded is folio_offloadable() of the series' third patch: no hugetlb, no
@@ -114,7 +162,13 @@ KINDS: tuple[Kind, ...] = (
 
 # Why a trigger can't be pulled on a kind, or does nothing to it: by trigger and kind, where "*" is
 # every one. A cell that is neither here nor run is an error of the experiment.
-NOT_APPLICABLE: Mapping[tuple[str, str], str] = {}
+NOT_APPLICABLE: Mapping[tuple[str, str], str] = {
+    **{
+        (trigger.name, "anon-2m"): "compaction leaves folios alone that fill a pageblock"
+        for trigger in TRIGGERS
+        if trigger.reason == "compaction"
+    },
+}
 
 
 def not_applicable(trigger: Trigger, kind: Kind) -> str | None:

@@ -131,8 +131,9 @@ def _survived(kind: Kind, found: Found) -> Check:
 def _moved(trigger: Trigger, kind: Kind, found: Found) -> Check:
     if not kind.movable:
         return checks.equal("stayed", found.pages_moved, 0, "pages moved")
-    seen = found.on_to if trigger.promise is Promise.NODE else found.pages_moved
-    floor = max(1, int(found.pages * trigger.share))
+    seen = found.pages_moved if trigger.promise is Promise.FRAME else found.on_to
+    asked = min(found.pages, trigger.pages_most or found.pages)
+    floor = max(1, int(asked * trigger.share))
     return Check(
         name="moved",
         held=seen >= floor and not found.absent and not found.pull_errno,
@@ -144,11 +145,12 @@ def _moved(trigger: Trigger, kind: Kind, found: Found) -> Check:
 def _offloaded(trigger: Trigger, found: Found, topology: Topology) -> list[Check]:
     copies = found.dma_copies or 0
     if trigger.exact:
-        made = [checks.equal("offloaded", copies, found.folios_moved, "folios")]
+        moved = found.pages_moved if trigger.splits else found.folios_moved
+        made = [checks.equal("offloaded", copies, moved, "folios")]
         return made + checks.engines_agree(
             found.device,
             folios=copies,
-            folio_bytes=found.folio_bytes,
+            folio_bytes=checks.PAGE_BYTES if trigger.splits else found.folio_bytes,
             folios_failures=found.folios_failures,
             piece_bytes=longest_copy_bytes(topology),
         )

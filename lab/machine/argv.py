@@ -26,6 +26,9 @@ _MAILBOX_SLOT = 0x03
 _PVPANIC_SLOT = 0x04
 _FIRST_BRIDGE_SLOT = 0x10
 _FUNCTIONS_PER_SLOT = 8
+# Latency in ns and bandwidth for HMAT: memory of a node with CPUs, and of one without.
+_FAST_MEMORY = (100, "100G")
+_SLOW_MEMORY = (400, "10G")
 # Not "fabric": as a partial path that also matches the engines' own property of this name.
 _FABRIC_ID = "dma-fabric"
 
@@ -194,6 +197,8 @@ def build_argv(
 
 def _clock_arguments(spec: MachineSpec, clock: Clock) -> list[str]:
     machine = "q35,usb=off,vmport=off,smbus=off"
+    if spec.topology.slow_node is not None:
+        machine += ",hmat=on"
     cpu = _TCG_CPU
     match (clock, spec.accelerator):
         case (Clock.VIRTUAL, "tcg"):
@@ -222,20 +227,24 @@ def _clock_arguments(spec: MachineSpec, clock: Clock) -> list[str]:
 
 def _topology_arguments(topology: Topology) -> list[str]:
     nodes = topology.nodes
-    cpus = [node.cpus for node in nodes]
-    sockets, cores = (len(nodes), cpus[0]) if len(set(cpus)) == 1 else (sum(cpus), 1)
+    cpus = [node.cpus for node in nodes if node.cpus]
+    sockets, cores = (len(cpus), cpus[0]) if len(set(cpus)) == 1 else (sum(cpus), 1)
     arguments = ["-m", f"{sum(node.memory_mib for node in nodes)}M"]
     arguments += ["-smp", f"cpus={sum(cpus)},sockets={sockets},cores={cores},threads=1"]
     first_cpu = 0
     for number, node in enumerate(nodes):
         last_cpu = first_cpu + node.cpus - 1
+        # With HMAT a node of memory alone has to name the one that it is nearest to.
+        who = f"cpus={first_cpu}-{last_cpu}" if node.cpus else "initiator=0"
         arguments += [
             "-object",
             f"memory-backend-ram,id=ram{number},size={node.memory_mib}M",
             "-numa",
-            f"node,nodeid={number},cpus={first_cpu}-{last_cpu},memdev=ram{number}",
+            f"node,nodeid={number},{who},memdev=ram{number}",
         ]
         first_cpu = last_cpu + 1
+    if topology.slow_node is not None:
+        arguments += _memory_attributes(topology)
     # Before the bridges: QEMU wants the IOMMU to be there when a bus is made.
     if topology.iommu is Iommu.AMD:
         arguments += ["-device", "amd-iommu"]
@@ -248,6 +257,24 @@ def _topology_arguments(topology: Topology) -> list[str]:
             f"pxb-pcie,id=bridge{number},bus=pcie.0,addr={_FIRST_BRIDGE_SLOT + number:#x},"
             f"bus_nr={bus_number},numa_node={number}",
         ]
+    return arguments
+
+
+def _memory_attributes(topology: Topology) -> list[str]:
+    """What HMAT tells Linux of each node's memory, from which it makes memory tiers.
+
+    A tier is a range of abstract distances, which grow with latency and fall with bandwidth
+    (mm/memory-tiers.c); these lie several tiers apart. Emulated memory is equally fast everywhere.
+    """
+    arguments: list[str] = []
+    for initiator, starts in enumerate(topology.nodes):
+        if not starts.cpus:
+            continue
+        for target, node in enumerate(topology.nodes):
+            latency_ns, bandwidth = _FAST_MEMORY if node.cpus else _SLOW_MEMORY
+            of = f"hmat-lb,initiator={initiator},target={target},hierarchy=memory"
+            arguments += ["-numa", f"{of},data-type=access-latency,latency={latency_ns}"]
+            arguments += ["-numa", f"{of},data-type=access-bandwidth,bandwidth={bandwidth}"]
     return arguments
 
 

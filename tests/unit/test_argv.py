@@ -9,7 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from lab.config import Clock, Engine, Iommu, IommuMode, Node, Profile, Swiotlb, Topology
+from lab.config import (
+    Clock,
+    Engine,
+    Iommu,
+    IommuMode,
+    LabFile,
+    Node,
+    Profile,
+    Swiotlb,
+    Topology,
+)
 from lab.errors import ConfigError
 from lab.machine.argv import BootFiles, MachineSpec, build_argv, kernel_command_line
 
@@ -213,3 +223,34 @@ def test_symbols_come_from_the_kernel_that_boots(tmp_path: Path) -> None:
     for folder in (built.build_dir, tmp_path):
         (folder / "System.map").write_text("")
     assert BootFiles.of(built, built, built).system_map == tmp_path / "System.map"
+
+
+def test_a_node_of_memory_alone_is_told_as_slow() -> None:
+    nodes = (Node(memory_mib=256), Node(memory_mib=256), Node(memory_mib=128, cpus=0))
+    arguments = argv(MachineSpec(topology=Topology(nodes=nodes)))
+    assert values(arguments, "-machine") == ["q35,usb=off,vmport=off,smbus=off,hmat=on"]
+    assert values(arguments, "-smp") == ["cpus=2,sockets=2,cores=1,threads=1"]
+    told = values(arguments, "-numa")
+    assert told[2] == "node,nodeid=2,initiator=0,memdev=ram2"
+    of = "hmat-lb,initiator=1,target=%d,hierarchy=memory,data-type=access-latency,latency=%d"
+    assert {of % (0, 100), of % (1, 100), of % (2, 400)} <= set(told)
+    # From each of two nodes with CPUs to all three, latency and bandwidth.
+    assert sum(word.startswith("hmat-lb,") for word in told) == 12
+
+
+def test_without_such_a_node_there_is_no_word_of_it() -> None:
+    assert not any("hmat" in word or "initiator" in word for word in argv(MachineSpec()))
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_first_two_nodes_have_cpus(number: int) -> None:
+    nodes = [Node(memory_mib=256) for _ in range(3)]
+    nodes[number] = Node(memory_mib=256, cpus=0)
+    with pytest.raises(ValueError, match=rf"nodes\.{number}\.cpus is 0"):
+        Topology(nodes=tuple(nodes))
+
+
+def test_an_engine_needs_a_node_with_cpus() -> None:
+    nodes = (Node(memory_mib=256), Node(memory_mib=256), Node(memory_mib=128, cpus=0))
+    with pytest.raises(ValueError, match="no CPU to serve interrupts"):
+        LabFile(topology=Topology(nodes=nodes), engine=Engine(node=2))

@@ -61,8 +61,10 @@ struct trigger {
 	 * refused. What moved is found out by the caller.
 	 */
 	int (*pull)(struct cell *cell);
-	/* Puts settings back. NULL: nothing. */
+	/* Gives back what settings_restore() (setting.h) doesn't know. NULL: nothing. */
 	void (*restore)(struct cell *cell);
+	/* A file without which the kernel has no such trigger. NULL: every kernel has it. */
+	const char *needs;
 };
 
 /* Each ends with an entry without a name. */
@@ -76,6 +78,16 @@ extern const struct folio_kind pinned_kinds[];
 extern const struct folio_kind file_kinds[];
 extern const struct folio_kind block_kinds[];
 extern const struct trigger syscall_triggers[];
+extern const struct trigger cpuset_triggers[];
+extern const struct trigger policy_triggers[];
+extern const struct trigger compaction_triggers[];
+extern const struct trigger numa_triggers[];
+extern const struct trigger memory_block_triggers[];
+extern const struct trigger soft_offline_triggers[];
+extern const struct trigger contig_triggers[];
+extern const struct trigger pin_triggers[];
+extern const struct trigger demotion_triggers[];
+extern const struct trigger damon_triggers[];
 
 /*
  * Adds a line to `lost`, in the manner of printf. `what` must need no escaping. Only

@@ -9,12 +9,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cell.h"
 #include "kernel_state.h"
 #include "options.h"
 #include "region.h"
 #include "state.h"
+#include "setting.h"
 
 static const char usage[] =
 	"usage: migrate TRIGGER KIND --from A --to B --cpu C [--mib M]\n"
@@ -22,7 +24,7 @@ static const char usage[] =
 	"Makes M MiB (default 4) of folios of a KIND on node A, says \"ready\", and at\n"
 	"SIGUSR1 has them migrated, by the way that TRIGGER names, to node B where the\n"
 	"way has a destination. A \"cell\" event tells what moved, and what is wrong.\n"
-	"migrate --list names all triggers and kinds.\n";
+	"migrate --list names all triggers and kinds, and what a trigger lacks here.\n";
 
 static const struct folio_kind *const kinds[] = {
 	anon_kinds,
@@ -38,6 +40,16 @@ static const struct folio_kind *const kinds[] = {
 
 static const struct trigger *const triggers[] = {
 	syscall_triggers,
+	cpuset_triggers,
+	policy_triggers,
+	compaction_triggers,
+	numa_triggers,
+	memory_block_triggers,
+	soft_offline_triggers,
+	contig_triggers,
+	pin_triggers,
+	demotion_triggers,
+	damon_triggers,
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -74,8 +86,11 @@ static void list(void)
 
 	for (i = 0; i < COUNT(triggers); i++)
 		for (trigger = triggers[i]; trigger->name; trigger++) {
-			report("{\"event\":\"trigger\",\"name\":\"%s\",\"purpose\":\"%s\"}",
-			       trigger->name, trigger->purpose);
+			bool lacks = trigger->needs && access(trigger->needs, F_OK);
+
+			report("{\"event\":\"trigger\",\"name\":\"%s\",\"purpose\":\"%s\","
+			       "\"lacks\":\"%s\"}", trigger->name, trigger->purpose,
+			       lacks ? trigger->needs : "");
 			report_end();
 		}
 	for (i = 0; i < COUNT(kinds); i++)
@@ -205,6 +220,7 @@ static void run(struct cell *cell, const struct trigger *trigger, const struct f
 		kind->release(cell);
 	if (trigger->restore)
 		trigger->restore(cell);
+	settings_restore();
 }
 
 int main(int argc, char **argv)

@@ -40,8 +40,9 @@ static int pull_migrate_pages(struct cell *cell)
 }
 
 const struct trigger syscall_triggers[] = {
-	{ "move_pages", "move_pages(2), page by page", NULL, pull_move_pages, NULL },
-	{ "migrate_pages", "migrate_pages(2) of the whole process", NULL, pull_migrate_pages,
-	  NULL },
-	{ NULL, NULL, NULL, NULL, NULL },
+	{ .name = "move_pages", .purpose = "move_pages(2), page by page",
+	  .pull = pull_move_pages },
+	{ .name = "migrate_pages", .purpose = "migrate_pages(2) of the whole process",
+	  .pull = pull_migrate_pages },
+	{ 0 },
 };

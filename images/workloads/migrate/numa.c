@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * A thread on one node uses memory of another, and NUMA balancing has it follow:
+ * reason numa_misplaced, one folio a call.
+ */
+#include <errno.h>
+#include <linux/mempolicy.h>
+#include <pthread.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "cell.h"
+#include "frames.h"
+#include "kernel_state.h"
+#include "region.h"
+#include "setting.h"
+
+#define BALANCING "/sys/kernel/debug/sched/numa_balancing"
+
+/* Processor time of the thread; a look at the whole region costs some of it. */
+#define TIMEOUT_NS 400000000ull
+#define LOOK_NS 4000000ull
+
+static void prepare(struct cell *cell)
+{
+	(void)cell;
+	/*
+	 * A small size keeps the scanner's shortest period short, and is more than
+	 * the process has. It looks at the tasks that start from now on.
+	 */
+	setting_set(BALANCING "/scan_size_mb", "64");
+	setting_set(BALANCING "/scan_period_min_ms", "1");
+	setting_set(BALANCING "/scan_delay_ms", "1");
+	setting_set("/proc/sys/kernel/numa_balancing", "1");
+}
+
+static void *use(void *argument)
+{
+	const struct cell *cell = argument;
+	uint64_t start_ns = monotonic_ns(), look_ns = start_ns;
+	size_t i;
+
+	while (monotonic_ns() - start_ns < TIMEOUT_NS) {
+		for (i = 0; i < cell->pages; i++)
+			(void)*(volatile char *)(cell->start + i * PAGE_BYTES);
+		if (monotonic_ns() - look_ns < LOOK_NS)
+			continue;
+		look_ns = monotonic_ns();
+		if (pages_on(cell, cell->to) == cell->pages)
+			break;
+	}
+	return NULL;
+}
+
+static int pull(struct cell *cell)
+{
+	pthread_t thread;
+	int error;
+
+	/* Memory that is bound stays; the default policy is to be near its user. */
+	if (syscall(SYS_mbind, cell->start, cell->size_bytes, MPOL_DEFAULT, NULL, 0, 0))
+		fail(EXIT_PREMISE, errno, "the region can't be released from its policy");
+	/* A task's first scan comes after the delay that was set when it started. */
+	error = pthread_create(&thread, NULL, use, cell);
+	if (error)
+		fail(EXIT_FAILED, error, "a thread can't be started");
+	pthread_join(thread, NULL);
+	return 0;
+}
+
+const struct trigger numa_triggers[] = {
+	{ .name = "numa_balancing", .purpose = "NUMA balancing, by a thread on the other node",
+	  .prepare = prepare, .pull = pull, .needs = BALANCING "/scan_delay_ms" },
+	{ 0 },
+};

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A few cells of `matrix` in real guests: offloaded for their reason, and for no other."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lab.results import CellVerdict, Mode, Record
+
+pytestmark = pytest.mark.guest
+
+RUN_TIMEOUT_S = 900
+# One that a program asks for, one that the kernel decides on, one that needs the whole machine.
+TRIGGERS = ("mbind", "numa_balancing", "demotion", "offline", "soft_offline")
+
+
+def run(folder: Path, mode: str, *words: str, triggers: tuple[str, ...] = TRIGGERS) -> Mode:
+    argv = [sys.executable, "-m", "lab.cli", "run", "matrix", "--mode", mode]
+    argv += ["--set", f"triggers={json.dumps(triggers)}", "--set", 'kinds=["anon"]']
+    argv += ["--output", str(folder), *words]
+    subprocess.run(argv, capture_output=True, check=False, timeout=RUN_TIMEOUT_S)
+    (only,) = Record.read(folder / "record.json").modes
+    return only
+
+
+def verdicts(mode: Mode) -> dict[str, CellVerdict]:
+    return {cell.trigger: cell.verdict for cell in mode.cells}
+
+
+def test_cells_are_offloaded_for_their_reason_alone_and_the_same_twice(tmp_path: Path) -> None:
+    first = run(tmp_path / "first", "only")
+    assert verdicts(first) == dict.fromkeys(TRIGGERS, CellVerdict.PASS), first.error
+    assert all(cell.dma_copies for cell in first.cells)
+    again = run(tmp_path / "again", "only")
+    assert again.cells == first.cells
+    assert again.device == first.device
+
+
+def test_cells_are_copied_by_cpu_when_the_mask_has_every_other_reason(tmp_path: Path) -> None:
+    mode = run(tmp_path / "run", "except")
+    assert verdicts(mode) == dict.fromkeys(TRIGGERS, CellVerdict.PASS), mode.error
+    assert [cell.dma_copies for cell in mode.cells] == [0] * len(TRIGGERS)
+    assert all(cell.pages_moved for cell in mode.cells)
+
+
+def test_a_byte_that_an_engine_corrupts_is_seen_in_the_cell(tmp_path: Path) -> None:
+    fault = ("--inject", "dma0:flip-byte:nth=5,offset=7")
+    mode = run(tmp_path / "run", "on", *fault, triggers=("longterm_pin",))
+    assert verdicts(mode) == {"longterm_pin": CellVerdict.FAIL}
+    assert [check.name for check in mode.checks if not check.held] == [
+        "longterm_pin of anon: contents"
+    ]
+
+
+def test_a_machine_without_a_slow_node_demotes_nothing(tmp_path: Path) -> None:
+    small = ("--set", "topology.nodes.0.memory_mib=384", "--set", "topology.nodes.1.memory_mib=384")
+    mode = run(tmp_path / "run", "vanilla", *small, triggers=("demotion", "longterm_pin"))
+    assert verdicts(mode) == {
+        "demotion": CellVerdict.NOT_APPLICABLE,
+        "longterm_pin": CellVerdict.PASS,
+    }

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The reason axis of `matrix`: its tables, its machine, and the checks on what a trigger did."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from lab.checkout import IMAGES
+from lab.config import LabFile, Node, Topology
+from lab.errors import PremiseError
+from lab.experiments import matrix, matrix_machine
+from lab.experiments.matrix_cells import (
+    KINDS,
+    NOT_APPLICABLE,
+    TRIGGERS,
+    Kind,
+    Promise,
+    Trigger,
+    not_applicable,
+)
+from lab.experiments.matrix_checks import Found, cell_checks
+from lab.machine.jobs import JobResult
+from lab.results import DeviceCounters, Integrity
+
+# enum migrate_reason of Linux 7.3, as dcbm's reason_mask has them.
+REASONS = {
+    "compaction",
+    "memory_failure",
+    "memory_hotplug",
+    "syscall_or_cpuset",
+    "mempolicy_mbind",
+    "numa_misplaced",
+    "contig_range",
+    "longterm_pin",
+    "demotion",
+    "damon",
+}
+MIGRATE = IMAGES / "workloads/migrate"
+BY_NAME = {trigger.name: trigger for trigger in TRIGGERS}
+ANON = next(kind for kind in KINDS if kind.name == "anon")
+PMD = next(kind for kind in KINDS if kind.name == "anon-2m")
+IDLE = DeviceCounters(descriptors=0, bytes=0, interrupts=0, errors=0)
+
+
+def named_in(files: Sequence[Path]) -> set[str]:
+    return {name for file in files for name in re.findall(r'\{ \.name = "(\w+)"', file.read_text())}
+
+
+def found(pages: int, moved: int, *, folio_pages: int = 1, **other: Any) -> Found:
+    """A region all of which is on the destination and copied by the engines, unless said."""
+    copies = other.pop("dma_copies", moved // folio_pages)
+    values: dict[str, Any] = {
+        "pages": pages,
+        "folios": pages // folio_pages,
+        "folio_bytes": folio_pages * 4096,
+        "pages_moved": moved,
+        "folios_moved": moved // folio_pages,
+        "on_to": moved,
+        "absent": 0,
+        "pull_errno": 0,
+        "lost": "",
+        "integrity": Integrity(pages_verified=pages, pages_wrong=0, wrong=[]),
+        "device": DeviceCounters(
+            descriptors=copies, bytes=moved * 4096, interrupts=1 if copies else 0, errors=0
+        ),
+        "dma_copies": copies,
+        "folios_failures": 0,
+    }
+    return Found(**{**values, **other})
+
+
+def failed(trigger: str, seen: Found, *, kind: Kind = ANON, offload: bool = True) -> set[str]:
+    made = cell_checks(BY_NAME[trigger], kind, seen, offload=offload, topology=Topology())
+    return {check.name for check in made if not check.held}
+
+
+def test_every_reason_of_the_kernel_has_a_trigger() -> None:
+    assert {trigger.reason for trigger in TRIGGERS} == REASONS
+
+
+def test_the_program_has_the_triggers_of_the_table() -> None:
+    assert named_in(sorted(MIGRATE.glob("*.c"))) >= set(BY_NAME)
+    assert len(BY_NAME) == len(TRIGGERS)
+
+
+def test_what_is_not_applicable_names_what_there_is() -> None:
+    kinds = {kind.name for kind in KINDS} | {"*"}
+    for (trigger, kind), why in NOT_APPLICABLE.items():
+        assert trigger in {*BY_NAME, "*"}
+        assert kind in kinds
+        assert why
+    assert not_applicable(BY_NAME["compact_node"], PMD)
+    assert not_applicable(BY_NAME["offline"], PMD) is None
+
+
+@pytest.mark.parametrize("trigger", TRIGGERS, ids=lambda trigger: trigger.name)
+def test_a_region_that_stays_is_no_pass(trigger: Trigger) -> None:
+    assert "moved" in failed(trigger.name, found(1024, 0), offload=False)
+
+
+@pytest.mark.parametrize("trigger", TRIGGERS, ids=lambda trigger: trigger.name)
+def test_copies_that_the_mask_forbids_show(trigger: Trigger) -> None:
+    assert failed(trigger.name, found(1024, 1024)) == set()
+    assert failed(trigger.name, found(1024, 1024), offload=False) == {
+        "engines idle",
+        "not offloaded",
+    }
+
+
+@pytest.mark.parametrize("trigger", TRIGGERS, ids=lambda trigger: trigger.name)
+def test_copies_that_the_mask_wants_must_be_there(trigger: Trigger) -> None:
+    seen = found(1024, 1024, device=IDLE, dma_copies=0)
+    assert "offloaded" in failed(trigger.name, seen)
+
+
+def test_a_tier_is_a_node_and_a_frame_is_not() -> None:
+    assert "moved" in failed("demotion", found(1024, 1024, on_to=0))
+    assert failed("contig_range", found(1024, 1024, on_to=0)) == set()
+
+
+def test_soft_offlining_splits_and_takes_a_part() -> None:
+    split = found(1024, 64, folio_pages=512, on_to=0, dma_copies=64)
+    assert failed("soft_offline", split, kind=PMD) == set()
+    assert failed("soft_offline", found(1024, 63, on_to=0), kind=ANON) == {"moved"}
+    # The same without the split would be one copy of 2 MiB.
+    whole = found(1024, 512, folio_pages=512, on_to=0)
+    assert {"offloaded", "bytes"} <= failed("soft_offline", whole, kind=PMD)
+
+
+def test_the_default_machine_has_what_every_trigger_needs() -> None:
+    plan = matrix.plan(LabFile(), matrix.MatrixParameters())
+    topology = plan[0].machine.topology
+    assert topology.slow_node == 2
+    assert all(matrix_machine.machine_lacks(topology, trigger) is None for trigger in TRIGGERS)
+    # 511 of node 0's 800 and of node 1's 768, and all 128 of the slow one.
+    assert plan[0].command_line == ("kernelcore=1150M",)
+    assert {"compact_trigger", "contig_trigger", "hwpoison_inject"} <= set(plan[0].modules)
+    assert len({mode.command_line for mode in plan}) == 1
+
+
+def test_the_lab_files_nodes_stay_as_they_are() -> None:
+    nodes = (Node(memory_mib=384), Node(memory_mib=512))
+    lab = LabFile(topology=Topology(nodes=nodes))
+    (mode, *_) = matrix.plan(lab, matrix.MatrixParameters())
+    assert mode.machine.topology.nodes == nodes
+    lacks = {t.name: matrix_machine.machine_lacks(mode.machine.topology, t) for t in TRIGGERS}
+    assert {name for name, why in lacks.items() if why} == {"demotion"}
+
+
+@pytest.mark.parametrize(
+    ("mib", "movable_mib"),
+    [((256, 512), 0), ((384, 512), 128), ((800, 768), 288), ((2048, 768), 0)],
+)
+def test_the_movable_zone_starts_on_a_block(mib: tuple[int, int], movable_mib: int) -> None:
+    topology = Topology(nodes=tuple(Node(memory_mib=each) for each in mib))
+    assert matrix_machine.movable_mib(topology) == movable_mib
+    assert bool(matrix_machine.command_line(topology)) == bool(movable_mib)
+    lacks = matrix_machine.machine_lacks(topology, BY_NAME["offline"])
+    assert (lacks is None) == bool(movable_mib)
+
+
+class _Guest:
+    """What the program in a guest says when asked for its list."""
+
+    def __init__(self, release: str, *, lacks: str = "", without: str = "") -> None:
+        self.release = release
+        self._lacks, self._without = lacks, without
+
+    def run(self, argv: list[str]) -> JobResult:
+        results: list[dict[str, Any]] = [
+            {
+                "event": "trigger",
+                "name": trigger.name,
+                "lacks": "/sys/it" if trigger.name == self._lacks else "",
+            }
+            for trigger in TRIGGERS
+            if trigger.name != self._without
+        ]
+        results += [{"event": "kind", "name": kind.name} for kind in KINDS]
+        return JobResult(tuple(argv), 0, None, results, [], [])
+
+
+def lacking(*guest: str, **asked: str) -> Any:
+    return matrix_machine.kernel_lacks(_Guest(*guest, **asked), TRIGGERS)  # type: ignore[arg-type]
+
+
+def test_an_older_kernel_may_lack_a_trigger() -> None:
+    assert lacking("7.3.4") == {}
+    assert lacking("6.12.117", lacks="demotion") == {"demotion": "Linux 6.12 has no /sys/it"}
+
+
+def test_a_kernel_that_should_have_a_trigger_and_lacks_it_is_an_error() -> None:
+    with pytest.raises(PremiseError, match="for demotion"):
+        lacking("7.3.4", lacks="demotion")
+
+
+def test_a_program_with_other_triggers_is_an_error() -> None:
+    with pytest.raises(PremiseError, match="triggers and kinds of the tables"):
+        lacking("7.3.4", without="damon_hot")
+
+
+def test_demotion_goes_to_the_slow_node() -> None:
+    topology = SimpleNamespace(slow_node=2)
+    destinations = {t.name: matrix._destination(topology, t) for t in TRIGGERS}  # type: ignore[arg-type]
+    assert destinations.pop("demotion") == 2
+    assert set(destinations.values()) == {1}
+    assert BY_NAME["demotion"].promise is Promise.TIER
