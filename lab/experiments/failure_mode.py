@@ -29,7 +29,7 @@ class FailuresParameters(Parameters):
     paths: tuple[DmaPath, ...] = tuple(DmaPath)
     folio_kib: Annotated[int, Field(ge=4, le=2048)] = 4
     blocks: Annotated[int, Field(ge=1, le=1000)] = 4
-    slack_pages: Annotated[int, Field(ge=0)] = 32
+    slack_pages: Annotated[int, Field(ge=0)] = 64
 
     @field_validator("folio_kib")
     @classmethod
