@@ -130,6 +130,8 @@ def _run_again(
     ours = take_shipped_queue(bundled, inputs, lab)
     plans = [mode for mode in chosen.plan(lab, values) if not kept.modes or mode.name in kept.modes]
     progress = open_progress()
+    if ours.series is not None:
+        progress.warn("the bundle's patches are built here: their makefiles run with your rights")
     _say_differences(find_differences(bundled, plans, ours, progress), progress)
     inputs.assert_outside(output or Path("runs"))
     started = datetime.now(UTC)

@@ -19,7 +19,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -39,6 +39,9 @@ INPUTS_FILE = "inputs.json"
 PLACES_FILE = "places.json"
 EXPERIMENT_FILE = "experiment.py"
 SERIES, FRAGMENTS, TREE = "series", "fragments", "tree"
+# These become parts of paths where somebody else's bundle is read.
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Release = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+~-]*$")]
 
 
 class _Model(BaseModel):
@@ -48,7 +51,7 @@ class _Model(BaseModel):
 class GivenPatch(_Model):
     """A patch of a series that was given; `file` is below ``inputs/series``."""
 
-    file: str
+    file: FileName
     name: str
     subject: str
     patch_id: str
@@ -72,7 +75,7 @@ class GivenTree(_Model):
     name: str
     commit: str | None
     diff: str | None
-    patches: list[str] = Field(default_factory=list)
+    patches: list[FileName] = Field(default_factory=list)
 
 
 class GivenImage(_Model):
@@ -80,7 +83,7 @@ class GivenImage(_Model):
 
     name: str
     image_hash: str
-    release: str
+    release: Release
     config: str | None = None
     has_modules: bool = False
 
@@ -104,7 +107,7 @@ class RunInputs(_Model):
     everywhere: bool = False
     series: GivenSeries | None = None
     tree: GivenTree | None = None
-    fragments: list[str] = Field(default_factory=list)
+    fragments: list[FileName] = Field(default_factory=list)
     kernel: GivenImage | None = None
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)

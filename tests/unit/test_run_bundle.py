@@ -271,6 +271,19 @@ def test_a_bundle_has_everything_and_is_the_same_each_time(own: Path, tmp_path: 
         (in_json("inputs/inputs.json", lambda data: data.update(modes=["x"])), "only"),
         (in_json("inputs/inputs.json", lambda data: data.update(faults=[])), "faults"),
         (in_json("record.json", lambda data: data.update(outcome="GOOD")), "outcome"),
+        (
+            in_json("inputs/inputs.json", lambda data: data.update(fragments=["../01.config"])),
+            "fragments",
+        ),
+        (
+            in_json(
+                "inputs/inputs.json",
+                lambda data: data.update(
+                    kernel={"name": "i", "image_hash": "0", "release": "../../../escape"}
+                ),
+            ),
+            "release",
+        ),
     ],
 )
 def test_parts_that_do_not_belong_together_are_refused(
