@@ -26,7 +26,7 @@ from lab.errors import ConfigError, PremiseError
 from lab.experiments import engines, premises
 from lab.experiments.base import Experiment, ModePlan, Parameters, Session
 from lab.experiments.matrix_cells import KINDS, TRIGGERS, Kind, Promise, Trigger, not_applicable
-from lab.experiments.matrix_checks import Found, cell_checks
+from lab.experiments.matrix_checks import Found, cell_checks, left_alone
 from lab.experiments.matrix_machine import (
     command_line,
     kernel_lacks,
@@ -258,17 +258,24 @@ def _run_cell(session: Run, dcbm: Dcbm | None, trigger: Trigger, kind: Kind) -> 
     found = Found.of(result, (job.ready or {}), used, copies, failures)
     wanted = mode.offload in {Offload.ALL, Offload.ONLY}
     made = cell_checks(trigger, kind, found, offload=wanted, topology=topology)
+    left = left_alone(trigger, made)
     for check in made:
+        if left is not None and not check.held:
+            continue
         name = f"{trigger.name} of {kind.name}: {check.name}"
         session.findings.check(check.model_copy(update={"name": name}))
     _add_up(session, found, used)
     bad = [check for check in made if not check.held]
+    verdict = CellVerdict.FAIL if bad else CellVerdict.PASS
+    why = "; ".join(f"{c.name}: awaited {c.awaited}, seen {c.seen}" for c in bad) or None
+    if left is not None:
+        verdict, why = CellVerdict.NOT_APPLICABLE, left
     return Cell(
         trigger=trigger.name,
         reason=trigger.reason,
         kind=kind.name,
-        verdict=CellVerdict.FAIL if bad else CellVerdict.PASS,
-        why="; ".join(f"{c.name}: awaited {c.awaited}, seen {c.seen}" for c in bad) or None,
+        verdict=verdict,
+        why=why,
         pages=found.pages,
         pages_moved=found.pages_moved,
         dma_copies=copies,

@@ -37,6 +37,10 @@ class Trigger:
         zone_movable: whether the region has to be in ZONE_MOVABLE.
         module: that it needs in the guest.
         since: the first Linux that has it; an older one may lack it.
+        changes: of what a migration carries over, what the trigger itself changes in doing its
+            work, as a pattern of one of the things that the program tells.
+        chance: whether the kernel chooses what it takes; a cell of which it took too little
+            is no verdict then.
     """
 
     name: str
@@ -50,6 +54,8 @@ class Trigger:
     zone_movable: bool = False
     module: str | None = None
     since: tuple[int, int] = (0, 0)
+    changes: str | None = None
+    chance: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,32 +79,43 @@ class Kind:
     bug: str | None = None
 
 
+# Without a free block of its order a folio is split, and migrates in pieces: -ENOMEM in
+# migrate_pages_batch() of mm/migrate.c. Splitting a file folio leaves it unmapped, "then faulted
+# back on demand": unmap_folio() of mm/huge_memory.c.
+_SPLIT = (
+    r"flag (head|tail|thp) of \d+ pages|(presence|file mapping|exclusive mapping|dirty|young) of "
+    r"\d+ pages changed|(FilePmdMapped|Rss|Pss|Referenced|Shared_\w+|Private_\w+) was .*"
+)
+# A task on the other node reads the whole region; it is for its faults that the pages move.
+_READ = r"Referenced was \d+ KiB and is \d+"
+
 TRIGGERS: tuple[Trigger, ...] = (
     Trigger("move_pages", "syscall_or_cpuset", Promise.NODE, quick=True),
     # The whole process: pages of its program may be on the node, too.
     Trigger("migrate_pages", "syscall_or_cpuset", Promise.NODE, exact=False),
-    Trigger("cpuset", "syscall_or_cpuset", Promise.NODE),
+    Trigger("cpuset", "syscall_or_cpuset", Promise.NODE, exact=False),
     Trigger("mbind", "mempolicy_mbind", Promise.NODE, quick=True),
     Trigger("mbind_all", "mempolicy_mbind", Promise.NODE),
-    Trigger("compact_node", "compaction", Promise.FRAME, share=0.1, exact=False, quick=True),
-    Trigger("compact_memory", "compaction", Promise.FRAME, share=0.1, exact=False),
-    Trigger(
-        "compact_direct",
-        "compaction",
-        Promise.FRAME,
-        share=0.1,
-        exact=False,
-        module="compact_trigger",
+    *(
+        Trigger(
+            name,
+            "compaction",
+            Promise.FRAME,
+            share=0.1,
+            exact=False,
+            quick=name == "compact_node",
+            module=module,
+            changes=_SPLIT,
+            chance=True,
+        )
+        for name, module in (
+            ("compact_node", None),
+            ("compact_memory", None),
+            ("compact_direct", "compact_trigger"),
+            ("compact_proactive", "compact_trigger"),
+        )
     ),
-    Trigger(
-        "compact_proactive",
-        "compaction",
-        Promise.FRAME,
-        share=0.1,
-        exact=False,
-        module="compact_trigger",
-    ),
-    Trigger("numa_balancing", "numa_misplaced", Promise.NODE, since=(6, 13)),
+    Trigger("numa_balancing", "numa_misplaced", Promise.NODE, since=(6, 13), changes=_READ),
     Trigger("offline", "memory_hotplug", Promise.FRAME, exact=False, zone_movable=True),
     Trigger(
         "soft_offline",
@@ -160,15 +177,47 @@ KINDS: tuple[Kind, ...] = (
     Kind("pinned-direct", movable=False, offloaded=False),
 )
 
+_IN_MOVABLE = "the page cache of a block device never lies in ZONE_MOVABLE (GFP_USER, block/bdev.c)"
+_FILLS_BLOCK = "compaction leaves folios alone that fill a pageblock"
+_NO_END = "offlining tries again until a signal comes (offline_pages(), mm/memory_hotplug.c)"
+
 # Why a trigger can't be pulled on a kind, or does nothing to it: by trigger and kind, where "*" is
 # every one. A cell that is neither here nor run is an error of the experiment.
 NOT_APPLICABLE: Mapping[tuple[str, str], str] = {
     **{
-        (trigger.name, "anon-2m"): "compaction leaves folios alone that fill a pageblock"
+        (trigger.name, kind): _FILLS_BLOCK
         for trigger in TRIGGERS
         if trigger.reason == "compaction"
+        for kind in ("anon-2m", "anon-2m-ptes", "tmpfs-2m", "hugetlb")
     },
+    **{
+        (trigger.name, kind): _IN_MOVABLE
+        for trigger in TRIGGERS
+        if trigger.zone_movable
+        for kind in ("bdev", "bdev-metadata")
+    },
+    **{("offline", kind): _NO_END for kind in ("pinned-pipe", "pinned-uring", "pinned-direct")},
 }
+
+# Where a kind that can move has to stay, and why: queue_folios_pte_range() and
+# folio_can_map_prot_numa() of mm/mempolicy.c, task_numa_work() of kernel/sched/fair.c.
+_SHARED = "MPOL_MF_MOVE takes folios of this process alone"
+_NUMA_SHARED = "balancing leaves shared copy-on-write and KSM folios alone"
+_NUMA_DIRTY = "balancing leaves dirty file folios alone"
+STAYS: Mapping[tuple[str, str], str] = {
+    **{("mbind", kind): _SHARED for kind in ("anon-forked", "ksm", "memfd")},
+    **{("numa_balancing", kind): _NUMA_SHARED for kind in ("anon-forked", "ksm")},
+    **{
+        ("numa_balancing", kind): _NUMA_DIRTY
+        for kind in ("ext4-dirty", "ext4-1k-dirty", "xfs-dirty", "bdev")
+    },
+    ("numa_balancing", "hugetlb"): "balancing leaves huge pages of hugetlbfs alone",
+}
+
+
+def moves(trigger: Trigger, kind: Kind) -> bool:
+    """Whether the folios of a kind have to move for a trigger; otherwise they have to stay."""
+    return kind.movable and (trigger.name, kind.name) not in STAYS
 
 
 def not_applicable(trigger: Trigger, kind: Kind) -> str | None:

@@ -19,13 +19,14 @@ from lab.cache import Cache
 from lab.checkout import ROOT
 from lab.config import Topology
 from lab.errors import BuildError
-from lab.experiments.matrix_cells import KINDS, NOT_APPLICABLE, TRIGGERS, Kind
-from lab.experiments.matrix_checks import Found, cell_checks
+from lab.experiments.matrix_cells import KINDS, NOT_APPLICABLE, STAYS, TRIGGERS, Kind, moves
+from lab.experiments.matrix_checks import Found, cell_checks, left_alone
 from lab.progress import SilentProgress
-from lab.results import DeviceCounters, Integrity
+from lab.results import Check, DeviceCounters, Integrity
 
 MIGRATE = IMAGES / "workloads" / "migrate"
 BY_NAME = {kind.name: kind for kind in KINDS}
+BY_TRIGGER = {trigger.name: trigger for trigger in TRIGGERS}
 IDLE = DeviceCounters(descriptors=0, bytes=0, interrupts=0, errors=0)
 # Four pages, moved by the CPU, nothing lost.
 FOUND = Found(
@@ -42,6 +43,7 @@ FOUND = Found(
     device=IDLE,
     dma_copies=0,
     folios_failures=0,
+    pages_migrated=4,
 )
 
 
@@ -90,7 +92,7 @@ def test_every_known_bug_has_its_evidence() -> None:
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.movable])
 def test_what_is_pinned_must_stay(kind: Kind) -> None:
-    stayed = replace(FOUND, pages_moved=0, folios_moved=0, on_to=0)
+    stayed = replace(FOUND, pages_moved=0, folios_moved=0, on_to=0, pages_migrated=0)
     assert failed(kind, stayed, offload=True) == []
     assert failed(kind, replace(stayed, pages_moved=1)) == ["stayed"]
     assert failed(kind, replace(stayed, dma_copies=1), offload=True) == ["not offloaded"]
@@ -109,8 +111,14 @@ def test_what_a_provider_must_not_get(name: str) -> None:
         dma_copies=4,
         device=DeviceCounters(descriptors=4, bytes=4 * 4096, interrupts=1, errors=0),
     )
-    seen = failed(BY_NAME[name], used, offload=True)
-    assert {"engines idle", "not offloaded"} <= set(seen)
+    assert "not offloaded" in failed(BY_NAME[name], used, offload=True)
+    # With dcbm off not even folios of others may be.
+    assert {"engines idle", "not offloaded"} <= set(failed(BY_NAME[name], used))
+    # Pages of the program that moved along account for as many copies, and for no more.
+    along = replace(used, pages_migrated=used.pages_migrated + 4)
+    assert "not offloaded" not in failed(BY_NAME[name], along, offload=True)
+    more = replace(along, dma_copies=5)
+    assert "not offloaded" in failed(BY_NAME[name], more, offload=True)
 
 
 @pytest.mark.parametrize("name", ["anon", "ksm", "swapcache", "shmem", "xfs-dirty"])
@@ -177,3 +185,41 @@ def test_a_copy_is_held_to_the_address_of_its_original(tmp_path: Path) -> None:
     done = subprocess.run([probe], check=True, capture_output=True, text=True)
     right, wrong, elsewhere = done.stdout.split()
     assert (right, wrong, elsewhere) == ("0", "1:0x7f0000001005:5", "1")
+
+
+def pulled(trigger: str, kind: str, found: Found, *, offload: bool = False) -> list[Check]:
+    return cell_checks(
+        BY_TRIGGER[trigger], BY_NAME[kind], found, offload=offload, topology=Topology()
+    )
+
+
+def test_where_a_kind_has_to_stay_each_half_is_red() -> None:
+    for trigger, kind in STAYS:
+        assert BY_NAME[kind].movable
+        assert not moves(BY_TRIGGER[trigger], BY_NAME[kind])
+        stayed = replace(FOUND, pages_moved=0, folios_moved=0, on_to=0, pages_migrated=0)
+        assert all(check.held for check in pulled(trigger, kind, stayed))
+        assert not all(check.held for check in pulled(trigger, kind, FOUND))
+
+
+def test_what_the_kernel_chose_to_leave_alone_is_no_verdict() -> None:
+    compaction, asked = BY_TRIGGER["compact_node"], BY_TRIGGER["move_pages"]
+    left = replace(FOUND, pages_moved=0, folios_moved=0)
+    assert left_alone(compaction, pulled("compact_node", "anon-64k", left)) is not None
+    assert left_alone(compaction, pulled("compact_node", "anon-64k", FOUND)) is None
+    # Whoever was asked for it is not free to choose, and a wrong page is one whatever moved.
+    stayed = replace(left, on_to=0)
+    assert left_alone(asked, pulled("move_pages", "anon-64k", stayed)) is None
+    wrong = replace(left, lost="32 pages are not mlocked any more")
+    assert left_alone(compaction, pulled("compact_node", "anon-64k", wrong)) is None
+
+
+def test_a_trigger_excuses_what_it_changes_itself_and_nothing_else() -> None:
+    read = replace(FOUND, lost="Referenced was 2048 KiB and is 4096")
+    both = replace(read, lost=f"{read.lost}; 3 pages became soft-dirty")
+    assert all(check.held for check in pulled("numa_balancing", "anon", read))
+    assert not all(check.held for check in pulled("numa_balancing", "anon", both))
+    assert not all(check.held for check in pulled("move_pages", "anon", read))
+    split = replace(FOUND, lost="flag head of 3 pages; flag tail of 9 pages")
+    assert all(check.held for check in pulled("compact_node", "anon-16k", split))
+    assert not all(check.held for check in pulled("mbind", "anon-16k", split))
