@@ -88,6 +88,17 @@ _SPLIT = (
 )
 # A task on the other node reads the whole region; it is for its faults that the pages move.
 _READ = r"Referenced was \d+ KiB and is \d+"
+# Soft offlining gets each page by its address first, and a page that is got is young: madvise(2)
+# by way of get_user_pages_fast() in madvise_inject_error() of mm/madvise.c.
+_SOFT_OFFLINED = rf"{_READ}|AnonHugePages was .*|{_SPLIT}"
+# MADV_COLD takes the accessed bits, reclaim the activity: mm/madvise.c, mm/vmscan.c.
+_AGED = rf"{_READ}|flag (active|referenced) of \d+ pages"
+# A registered buffer is pinned for writing, as if it had been written to: broken out of what it
+# shared, dirty, soft-dirty and young (FOLL_WRITE in io_uring/rsrc.c).
+_WRITTEN = (
+    rf"{_READ}|\d+ pages became soft-dirty|exclusive mapping of \d+ pages changed|number of "
+    r"mappings of \d+ pages changed|flag (dirty|active|ksm|referenced) of \d+ pages|KSM was .*"
+)
 
 TRIGGERS: tuple[Trigger, ...] = (
     Trigger("move_pages", "syscall_or_cpuset", Promise.NODE, quick=True),
@@ -124,12 +135,21 @@ TRIGGERS: tuple[Trigger, ...] = (
         pages_most=64,
         splits=True,
         module="hwpoison_inject",
+        changes=_SOFT_OFFLINED,
     ),
     Trigger("contig_range", "contig_range", Promise.FRAME, module="contig_trigger"),
-    Trigger("longterm_pin", "longterm_pin", Promise.FRAME, zone_movable=True),
-    Trigger("demotion", "demotion", Promise.TIER, share=0.99, exact=False, since=(6, 17)),
-    Trigger("damon_cold", "damon", Promise.NODE, since=(6, 11)),
-    Trigger("damon_hot", "damon", Promise.NODE, since=(6, 17)),
+    Trigger("longterm_pin", "longterm_pin", Promise.FRAME, zone_movable=True, changes=_WRITTEN),
+    Trigger(
+        "demotion",
+        "demotion",
+        Promise.TIER,
+        share=0.99,
+        exact=False,
+        since=(6, 17),
+        changes=_AGED,
+    ),
+    Trigger("damon_cold", "damon", Promise.NODE, since=(6, 11), changes=_READ),
+    Trigger("damon_hot", "damon", Promise.NODE, since=(6, 17), changes=_READ),
 )
 
 # Which kinds are offloaded is folio_offloadable() of the series' third patch: no hugetlb, no
@@ -179,6 +199,9 @@ KINDS: tuple[Kind, ...] = (
 
 _IN_MOVABLE = "the page cache of a block device never lies in ZONE_MOVABLE (GFP_USER, block/bdev.c)"
 _FILLS_BLOCK = "compaction leaves folios alone that fill a pageblock"
+_DROPPED = "clean page cache is dropped instead (reclaim_clean_pages_from_list(), mm/vmscan.c)"
+_NO_PIN = "GUP refuses long-term pins of such mappings (writable_file_mapping_allowed(), mm/gup.c)"
+_NO_WRITE = "the pin writes, which the registered page refuses without a handler"
 _NO_END = "offlining tries again until a signal comes (offline_pages(), mm/memory_hotplug.c)"
 
 # Why a trigger can't be pulled on a kind, or does nothing to it: by trigger and kind, where "*" is
@@ -196,6 +219,15 @@ NOT_APPLICABLE: Mapping[tuple[str, str], str] = {
         if trigger.zone_movable
         for kind in ("bdev", "bdev-metadata")
     },
+    **{("contig_range", kind): _DROPPED for kind in ("ext4-clean", "xfs-clean")},
+    **{
+        ("longterm_pin", kind): _NO_PIN
+        for kind in (
+            *("ext4-clean", "ext4-dirty", "ext4-1k-dirty", "ext4-writeback"),
+            *("xfs-clean", "xfs-dirty", "xfs-writeback"),
+        )
+    },
+    ("longterm_pin", "uffd-wp"): _NO_WRITE,
     **{("offline", kind): _NO_END for kind in ("pinned-pipe", "pinned-uring", "pinned-direct")},
 }
 
@@ -210,6 +242,11 @@ STAYS: Mapping[tuple[str, str], str] = {
     **{
         ("numa_balancing", kind): _NUMA_DIRTY
         for kind in ("ext4-dirty", "ext4-1k-dirty", "xfs-dirty", "bdev")
+    },
+    ("demotion", "anon-mlocked"): "reclaim leaves unevictable folios alone",
+    **{
+        (name, "hugetlb"): "they are on no list of reclaim's (LRU)"
+        for name in ("demotion", "damon_cold", "damon_hot")
     },
     ("numa_balancing", "hugetlb"): "balancing leaves huge pages of hugetlbfs alone",
 }

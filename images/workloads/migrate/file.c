@@ -54,6 +54,9 @@ void file_make(struct cell *cell, const char *path, int flags, size_t chunk_byte
 	size_t at;
 
 	snprintf(file_path, sizeof(file_path), "%s", path);
+	/* A cell that ended early has left its file behind. */
+	if ((flags & O_EXCL) && unlink(file_path) && errno != ENOENT)
+		fail(EXIT_PREMISE, errno, "%s can't be removed", file_path);
 	file = open(file_path, O_RDWR | O_CLOEXEC | flags, 0600);
 	if (file < 0)
 		fail(EXIT_PREMISE, errno, "%s can't be opened", file_path);
