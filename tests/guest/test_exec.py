@@ -106,7 +106,11 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path: Path) -> None:
     loop = "printf begun; while :; do :; done"
     words = ("--output", tmp_path / "o", *SMALL, "--share", share, "--", "sh", "-c", loop)
     with subprocess.Popen(
-        command("exec", *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command("exec", *words),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # A background job of a shell, as these tests may be part of, ignores it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     ) as lab:
         assert lab.stdout is not None
         # Without a line feed: what is written is here at once.
