@@ -50,17 +50,17 @@ def test_cells_are_copied_by_cpu_when_the_mask_has_every_other_reason(tmp_path: 
 
 def test_a_byte_that_an_engine_corrupts_is_seen_in_the_cell(tmp_path: Path) -> None:
     fault = ("--inject", "dma0:flip-byte:nth=5,offset=7")
-    mode = run(tmp_path / "run", "on", *fault, triggers=("longterm_pin",))
-    assert verdicts(mode) == {"longterm_pin": CellVerdict.FAIL}
+    mode = run(tmp_path / "run", "on", *fault, triggers=("mbind",))
+    assert verdicts(mode) == {"mbind": CellVerdict.FAIL}
     assert [check.name for check in mode.checks if not check.held] == [
-        "longterm_pin of anon: contents"
+        "mbind of anon: contents"
     ]
 
 
 def test_a_machine_without_a_slow_node_demotes_nothing(tmp_path: Path) -> None:
     small = ("--set", "topology.nodes.0.memory_mib=384", "--set", "topology.nodes.1.memory_mib=384")
-    mode = run(tmp_path / "run", "vanilla", *small, triggers=("demotion", "longterm_pin"))
+    mode = run(tmp_path / "run", "vanilla", *small, triggers=("demotion", "mbind"))
     assert verdicts(mode) == {
         "demotion": CellVerdict.NOT_APPLICABLE,
-        "longterm_pin": CellVerdict.PASS,
+        "mbind": CellVerdict.PASS,
     }
