@@ -53,7 +53,9 @@ def test_a_byte_that_an_engine_corrupts_is_seen_in_the_cell(tmp_path: Path) -> N
     mode = run(tmp_path / "run", "on", *fault, triggers=("mbind",))
     assert verdicts(mode) == {"mbind": CellVerdict.FAIL}
     assert [check.name for check in mode.checks if not check.held] == [
-        "mbind of anon: contents"
+        "mbind of anon: contents",
+        # A forked child sees it, too.
+        "mbind of anon: survived",
     ]
 
 
