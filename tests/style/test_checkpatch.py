@@ -24,7 +24,10 @@ TESTS = [path.relative_to(QEMU_DEVICES) for path in SOURCES if "tests" in path.p
 MODELS = [path for path in SOURCES if path.relative_to(QEMU_DEVICES) not in TESTS]
 _PORT = open_port(QEMU_DEVICES, Qemu().base)
 QEMU_PATCHES = [*_PORT.patch_files, *_PORT.glue_files]
-KERNEL_PATCHES = sorted(KERNEL_CONFIG.rglob("*.patch"))
+# A mutation is made to be wrong, and goes nowhere.
+KERNEL_PATCHES = sorted(
+    path for path in KERNEL_CONFIG.rglob("*.patch") if path.parent.name != "mutations"
+)
 MODULES = sorted((IMAGES / "modules").glob("*.[ch]"))
 
 
