@@ -71,7 +71,7 @@ static void cycle_memory(struct stress *stress, uint64_t task)
 		if (error == EBUSY || error == EAGAIN || error == EINTR) {
 			stress->tally->blocks_refused++;
 		} else if (error == EINVAL) {
-			/* It has a hole, such as the firmware's tables at the end of memory. */
+			/* Seen of the last block; taken for a hole in it, and not tried again. */
 			blocks.numbers[which] = blocks.numbers[--blocks.count];
 		} else if (error) {
 			tally_surprise(stress->tally, "block %u goes offline: %s", number,
