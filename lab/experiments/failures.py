@@ -129,15 +129,22 @@ def run(session: Run) -> None:
         GuestError: the guest ended the run.
     """
     stage = Stage(session)
-    if stage.prepare():
-        for step in session.mode.scenario.steps(stage.batch):
-            stage.play(step)
-        stage.finish()
-    found: Sequence[Check] = stage.checks
+    try:
+        if stage.prepare():
+            for step in session.mode.scenario.steps(stage.batch):
+                stage.play(step)
+            stage.finish()
+    finally:
+        # What was seen before a crash or a missing premise is often what explains it.
+        _judge(session, stage.checks)
+
+
+def _judge(session: Run, checks: Sequence[Check]) -> None:
+    found = checks
     if session.parameters.expect == "ledger":
         found = list(
             ledger.excused(
-                found,
+                checks,
                 DEVIATIONS,
                 experiment=NAME,
                 cell=session.mode.name,

@@ -44,6 +44,7 @@ def failed(mode: Mode) -> list[str]:
         "moves-one-of-four",
         "moves-bounce-buffers-full-swiotlb",
         "compaction-error-illegal-length",
+        "compaction-stall-given-up",
     ],
 )
 def test_migrations_survive_as_the_ledger_says(name: str, tmp_path: Path) -> None:

@@ -12,11 +12,13 @@ import pytest
 
 import lab
 from lab.config import LabFile
-from lab.errors import ConfigError
+from lab.errors import ConfigError, PremiseError
 from lab.experiments import failures
+from lab.experiments.base import Findings
 from lab.experiments.dma_path import DmaPath
 from lab.experiments.failure_checks import Measured, attempt_checks
 from lab.experiments.failure_ledger import DEVIATIONS
+from lab.experiments.failure_mode import FailuresParameters
 from lab.experiments.failure_resources import Resources, leak_checks, unreferenced
 from lab.experiments.failure_scenarios import (
     COMPACTION,
@@ -32,7 +34,7 @@ from lab.experiments.failure_scenarios import (
 from lab.experiments.failure_workloads import Migration, Moves
 from lab.machine.jobs import GuestFileError, JobResult
 from lab.options import FAULT_ARGUMENTS, FAULT_OPTIONS
-from lab.results import DeviceCounters
+from lab.results import Check, DeviceCounters
 
 LEDGER = Path(lab.__file__).parents[1] / "docs" / "known-bugs.md"
 BATCHES = (Batch(MOVES, 512), Batch(MOVES, 1), Batch(COMPACTION, 32))
@@ -291,3 +293,26 @@ def test_every_deviation_has_an_entry_and_a_mode_that_it_covers() -> None:
         machines = [LabFile.model_validate({"engine": {"kind": k}}) for k in deviation.engines]
         for machine in machines:
             assert any(deviation.covers("failures", name, machine) for name in names(machine))
+
+
+def test_what_was_checked_before_a_missing_premise_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = Check(name="first: contents", held=False, awaited="0 wrong", seen="1 wrong")
+
+    class Broken:
+        def __init__(self, _session: Any) -> None:
+            self.batch = BATCHES[0]
+            self.checks = [before]
+
+        def prepare(self) -> bool:
+            raise PremiseError("the fault to strike", "0 times")
+
+    monkeypatch.setattr(failures, "Stage", Broken)
+    findings = Findings()
+    session = SimpleNamespace(
+        parameters=FailuresParameters(expect="sound"), findings=findings, mode=None
+    )
+    with pytest.raises(PremiseError):
+        failures.run(cast(Any, session))
+    assert findings.checks == [before]
