@@ -24,6 +24,7 @@ class Kind(StrEnum):
     OOPS = "oops"
     BUG = "BUG"
     SANITIZER = "sanitizer"
+    CHECKER = "debug check"
     LOCKDEP = "lockdep"
     HUNG_TASK = "hung task"
     LOCKUP = "lockup"
@@ -37,6 +38,10 @@ class Kind(StrEnum):
 
 FATAL = frozenset(Kind) - {Kind.DATA_RACE, Kind.LEAK, Kind.OUT_OF_MEMORY, Kind.WARNING}
 """The kinds that make a run a CRASH; the others are facts for the record.
+
+What a debugging facility finds (a freed object written to, a DMA mapping that is not given back, a
+corrupt list, a reference count below zero) it says as a WARNING and goes on; there is no such thing
+as a harmless one, so it is fatal. Other warnings are not.
 
 What KASAN and UBSAN report is wrong in C, whatever comes of it, so it is fatal. A data race that
 KCSAN reports is two unmarked accesses to one word: much of the kernel has such that do no harm, and
@@ -74,6 +79,19 @@ class Report:
 # Time stamp, and with CONFIG_PRINTK_CALLER the task or CPU: "[    1.234567][   T42] ".
 _PREFIX = re.compile(r"^(?:<\d+>)?\[\s*(?P<time>\d+\.\d+)\](?:\[\s*[TC]\d+\])? ?")
 
+# Sources whose warnings are findings about others' memory, mappings, lists and counts.
+_CHECKERS = "|".join(
+    (
+        "kernel/dma/debug",
+        "lib/debugobjects",
+        "lib/list_debug",
+        "lib/refcount",
+        "mm/page_table_check",
+        "mm/slub",
+        "mm/usercopy",
+    )
+)
+
 # The first that matches names the kind, so the particular come before the general.
 _STARTS: Sequence[tuple[Kind, re.Pattern[str]]] = tuple(
     (kind, re.compile(pattern))
@@ -101,6 +119,11 @@ _STARTS: Sequence[tuple[Kind, re.Pattern[str]]] = tuple(
         (Kind.OOPS, r"Oops:|general protection fault"),
         (Kind.OOPS, r"(?:divide error|invalid opcode|stack segment|int3|double fault): \d{4} \["),
         (Kind.BUG, r"kernel BUG at |BUG: "),
+        # mm/slub.c: slab_bug() names the cache and the taint in between
+        (Kind.CHECKER, r"BUG .+ \((?:Not tainted|Tainted: .*)\): "),
+        # mm/debug.c: what VM_BUG_ON and VM_WARN_ON print before their own line
+        (Kind.CHECKER, r"page dumped because: VM_WARN_ON"),
+        (Kind.CHECKER, rf"WARNING: (?:CPU: \d+ PID: \d+ at )?(?:{_CHECKERS})\.c:"),
         (Kind.OUT_OF_MEMORY, r".* invoked oom-killer: |Out of memory: "),
         (Kind.WARNING, r"WARNING: "),
     )

@@ -33,6 +33,7 @@ def test_a_healthy_boot_has_no_reports() -> None:
         ("hung-task.log", [Kind.HUNG_TASK, Kind.PANIC], "INFO: task init:1 blocked for more"),
         ("soft-lockup.log", [Kind.LOCKUP, Kind.PANIC], "watchdog: BUG: soft lockup - CPU#1"),
         ("atomic.log", [Kind.BUG], "BUG: scheduling while atomic: init/1/0x00000002"),
+        ("slub.log", [Kind.CHECKER], "BUG 0000:32:00.6-dmaengine-desc-cache (Not tainted): Object"),
         ("injected-nmi.log", [Kind.PANIC], "Kernel panic - not syncing: NMI: Not continuing"),
     ],
 )
@@ -70,6 +71,24 @@ def test_a_bug_and_a_warning_start_at_their_cut_mark() -> None:
 
 def test_warnings_alone_are_no_crash() -> None:
     assert health.first_fatal(reports("warning.log")) is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        # the form of Linux 7.3, and that of 6.12
+        "WARNING: kernel/dma/debug.c:1003 at check_unmap+0x1b0/0xa60, CPU#0: rmmod/77",
+        "WARNING: CPU: 0 PID: 77 at kernel/dma/debug.c:1003 check_unmap+0x1b0/0xa60",
+        "WARNING: lib/debugobjects.c:629 at debug_print_object+0x82/0xb0, CPU#1: insmod/60",
+        "WARNING: lib/list_debug.c:62 at __list_del_entry_valid+0x71/0xe0, CPU#1: sh/50",
+        "WARNING: lib/refcount.c:28 at refcount_warn_saturate+0xba/0x110, CPU#0: sh/50",
+        "BUG kmalloc-64 (Tainted: G        W  ): Right Redzone overwritten",
+        "page dumped because: VM_WARN_ON_FOLIO(!folio_test_locked(folio))",
+    ],
+)
+def test_what_a_debugging_facility_finds_is_a_crash(line: str) -> None:
+    (found,) = health.scan(f"[    1.000000] {line}\n")
+    assert (found.kind, found.fatal) == (Kind.CHECKER, True)
 
 
 def test_a_tolerated_kind_does_not_hide_a_fatal_one() -> None:
