@@ -43,6 +43,7 @@ from lab.input_options import (
 )
 from lab.options import (
     OptionError,
+    check_faults_together,
     check_kernel_faults,
     check_modes,
     choose_experiment,
@@ -166,6 +167,7 @@ def run(
         if with_driver_fixes:
             machine["kernel.driver_fixes"] = True
         faults = tuple(parse_fault(text) for text in inject or [])
+        check_faults_together(faults, chosen)
         lab = override(from_file, machine, clock=clock)
         if quick and not chosen.quick:
             raise OptionError(f"{chosen.name} has no --quick")

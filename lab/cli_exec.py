@@ -42,7 +42,14 @@ from lab.input_options import (
     TreeOption,
 )
 from lab.machine.channel import MAX_ARGUMENTS
-from lab.options import OptionError, choose_lab_file, override, parse_fault, split_settings
+from lab.options import (
+    OptionError,
+    check_faults_together,
+    choose_lab_file,
+    override,
+    parse_fault,
+    split_settings,
+)
 from lab.progress import SilentProgress, open_progress
 from lab.report.figures import harmless
 from lab.results import Outcome, Record
@@ -162,6 +169,7 @@ def exec_program(
         lab = override(choose_lab_file(lab_file), machine, clock=clock)
         _check(program, lab, dcbm or 0, vanilla=vanilla)
         faults = tuple(parse_fault(text) for text in inject or [])
+        check_faults_together(faults)
         files = tuple(read_addition(text) for text in add or [])
         shared = tuple(read_tree(share, SHARE)) if share is not None else None
         from lab.bench import prepare  # noqa: PLC0415 - other verbs start without it
