@@ -222,23 +222,23 @@ def _as_told(failure: Exception, log: Path) -> LabError:
 
 
 def _note_faults(session: Session[Any, Any]) -> None:
-    """Keep how often each injected fault struck; one that never did is worth a note."""
+    """Keep how often each injected fault struck; one that never did is worth a note.
+
+    Raises:
+        PremiseError: one of the kernel's own was to strike, and never did.
+    """
     if not session.faults:
         return
     findings = session.findings
-    faults = [*session.guest.faults(), *_kernel_faults(session)]
+    kernels = _take_back(session)
+    faults = [*session.guest.faults(), *kernels]
     findings.details["faults"] = faults
     counted = findings.device
-    if not session.mode.patched and counted is not None and counted.descriptors == 0:
-        # The baseline of an offload: its engines have nothing to do, so nothing to fail at.
-        return
-    idle = [fault["kind"] for fault in faults if fault["device"] == KERNEL and not fault["hits"]]
+    # The baseline of an offload: its engines have nothing to do, so nothing to fail at.
+    idle = not session.mode.patched and counted is not None and counted.descriptors == 0
+    _assert_kernel_faults(session, kernels, idle_engines=idle)
     if idle:
-        raise PremiseError(
-            f"the kernel to fail allocations by {' and '.join(idle)}",
-            "none failed: nothing was tested",
-            hint="let it reach more: another cache or module, sleeping=true, interval=1",
-        )
+        return
     findings.notes += [
         f"the fault {fault.get('kind', '?')} in {fault.get('device', '?')} never struck: "
         "nothing was broken, the outcome says nothing about it"
@@ -249,12 +249,40 @@ def _note_faults(session: Session[Any, Any]) -> None:
         findings.notes.append("no fault was armed: the experiment never injects what was asked for")
 
 
-def _kernel_faults(session: Session[Any, Any]) -> list[dict[str, Any]]:
-    """Take the kernel's own faults back, and say how often each struck."""
+def _assert_kernel_faults(
+    session: Session[Any, Any], told: list[dict[str, Any]], *, idle_engines: bool
+) -> None:
+    """Make sure that the kernel's own faults struck, but for those that idle engines excuse.
+
+    Raises:
+        PremiseError: one never did, or was never armed.
+    """
+    wanted = [fault.kind for fault in session.faults if fault.device == KERNEL]
+    if len(told) < len(wanted):
+        raise PremiseError(
+            f"the kernel to fail allocations by {' and '.join(wanted)}",
+            "the experiment never injects what was asked for",
+            hint="choose an experiment that does, or let this one call session.inject_faults()",
+        )
+    idle = [
+        fault["kind"]
+        for armed, fault in zip(session.armed, told, strict=True)
+        if not fault["hits"] and not (idle_engines and armed.only_engines)
+    ]
+    if idle:
+        raise PremiseError(
+            f"the kernel to fail allocations by {' and '.join(idle)}",
+            "none failed: nothing was tested",
+            hint="let it reach more: another cache or module, sleeping=true, interval=1",
+        )
+
+
+def _take_back(session: Session[Any, Any]) -> list[dict[str, Any]]:
+    """Take the kernel's own faults back, and say how often each struck until then."""
     told = []
     for armed in session.armed:
-        described = armed.describe()
         armed.release()
+        described = armed.describe()
         told.append(
             {"device": armed.device, "kind": described["kind"], "hits": described["struck"]}
         )
