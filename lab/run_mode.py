@@ -146,7 +146,7 @@ def run_mode(
     findings = Findings()
     if plan.files:
         findings.details["guest_files"] = describe_files(plan.files)
-    outcome, error, excerpt = Outcome.ERROR, None, None
+    outcome, error, excerpt, booted = Outcome.ERROR, None, None, False
     root = root or folder
     started: list[Guest] = []
 
@@ -156,6 +156,7 @@ def run_mode(
 
     try:
         with bench.boot(plan, folder, on_start) as guest:
+            booted = True
             session: Session[Any, Any] = Session(
                 guest=guest,
                 mode=plan,
@@ -195,6 +196,7 @@ def run_mode(
         machine=machine_facts(plan.machine),
         kernel=bench.kernel_of(plan),
         boot=bench.boot_of(plan),
+        booted=booted,
     )
     # What the lab itself has ended says nothing about the guest.
     if not running.stopping:

@@ -122,11 +122,13 @@ class Findings:
         machine: dict[str, Any] | None = None,
         kernel: KernelIdentity | None = None,
         boot: BootIdentity | None = None,
+        booted: bool | None = None,
     ) -> Mode:
         """Freeze the findings into the record's form."""
         return Mode(
             name=name,
             outcome=outcome,
+            booted=booted,
             wall_ms=self.wall_ms,
             pages_migrated=self.pages_migrated,
             dma_copies=self.dma_copies,

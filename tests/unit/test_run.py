@@ -381,6 +381,23 @@ def test_a_fault_that_never_strikes_is_noted_but_for_idle_baselines(
     )
 
 
+def test_the_record_says_whether_a_guest_came_up(tmp_path: Path) -> None:
+    class NoQemu(ScriptedBench):
+        @contextmanager
+        def boot(
+            self, mode: ModePlan, folder: Path, on_start: Callable[[Any], None]
+        ) -> Iterator[Any]:
+            if mode.name == "one":
+                raise MachineError("QEMU to start", "it did not")
+            with super().boot(mode, folder, on_start) as guest:
+                yield guest
+
+    what = experiment(raising(PremiseError("a", "s")), ("one", "two"))
+    one, two = carry_out(what, tmp_path, bench=NoQemu()).modes
+    assert (one.outcome, one.booted) == (Outcome.ERROR, False)
+    assert (two.outcome, two.booted) == (Outcome.ERROR, True)
+
+
 class IdleFault:
     """A fault of the kernel's that struck `hits` times, in the engines' caches or in others."""
 
