@@ -28,7 +28,7 @@ from lab.results import (
     Outcome,
     QemuIdentity,
 )
-from lab.variants import PROGRAM_TIMEOUT_S, stretch
+from lab.variants import PROGRAM_TIMEOUT_S
 
 if TYPE_CHECKING:
     from lab.machine.guest import Guest
@@ -62,6 +62,9 @@ class Bench(Protocol):
 
     def coverage_notes(self, mode: ModePlan) -> Path | None:
         """What turns the line counters of a mode's kernel into lines; None if it counts none."""
+
+    def slowdown(self, mode: ModePlan) -> float:
+        """How many times longer than with a plain kernel a mode may take on the host."""
 
     @property
     def accelerator(self) -> str:
@@ -163,7 +166,7 @@ def run_mode(
                 parameters=parameters,
                 findings=findings,
                 faults=options.faults,
-                program_timeout_s=program_timeout_s(plan, options),
+                program_timeout_s=program_timeout_s(plan, options, bench),
             )
             if say is not None:
                 session.say = say
@@ -205,11 +208,11 @@ def run_mode(
     return mode
 
 
-def program_timeout_s(plan: ModePlan, options: RunOptions) -> float:
+def program_timeout_s(plan: ModePlan, options: RunOptions, bench: Bench) -> float:
     """Host seconds that a program of a mode may take: what the user said, or the kernel's own."""
     if options.program_timeout_s is not None:
         return options.program_timeout_s
-    return stretch(PROGRAM_TIMEOUT_S, plan.machine.kernel.variant)
+    return PROGRAM_TIMEOUT_S * bench.slowdown(plan)
 
 
 def _as_told(failure: Exception, log: Path) -> LabError:

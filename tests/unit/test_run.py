@@ -33,6 +33,7 @@ from lab.results import BootIdentity, Check, DeviceCounters, KernelIdentity, Out
 from lab.run import run_experiment
 from lab.run_folder import RunFolder
 from lab.run_mode import RunOptions
+from lab.variants import slowdown
 
 
 class ScriptedGuest:
@@ -78,6 +79,9 @@ class ScriptedBench:
 
     def coverage_notes(self, mode: ModePlan) -> Path | None:
         return None
+
+    def slowdown(self, mode: ModePlan) -> float:
+        return slowdown(mode.machine.kernel.variant)
 
     @contextmanager
     def boot(self, mode: ModePlan, folder: Path, on_start: Callable[[Any], None]) -> Iterator[Any]:
