@@ -11,7 +11,7 @@ import re
 import subprocess
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.build.blame import blame_lines
@@ -24,7 +24,6 @@ from lab.build.patch import Patch
 from lab.build.series import Series
 from lab.build.sparse import Sparse, build_sparse
 from lab.cache import Cache
-from lab.config import ControlLayout
 from lab.environment import program_environment
 from lab.errors import BuildError
 from lab.progress import Progress
@@ -103,9 +102,8 @@ def check_series(cache: Cache, choice: KernelChoice, progress: Progress) -> Seri
         BuildError: base or series don't build, or checkpatch doesn't run.
     """
     sparse = build_sparse(cache, progress)
-    bare = replace(choice, patched=False, layout=ControlLayout.V6, driver_fixes=False, series=None)
     build_kernel(cache, choice, progress)
-    plan, below = make_plan(cache, choice, progress), make_plan(cache, bare, progress)
+    plan, below = make_plan(cache, choice, progress), make_plan(cache, choice.below(), progress)
     series = plan.series
     if series is None:
         raise BuildError(f"a series on {choice.label}", "none")

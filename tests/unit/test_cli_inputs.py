@@ -235,3 +235,17 @@ def test_the_first_that_fails_ends_it(
 def test_a_base_without_a_series_has_no_patches(builds: list[KernelChoice]) -> None:
     with pytest.raises(ConfigError, match=r"our series for base 1\.0"):
         list(each.try_each(Inputs(), Kernel(base="1.0"), SilentProgress()))
+
+
+def test_what_a_fragment_wants_of_a_series_is_not_wanted_of_what_is_below(tmp_path: Path) -> None:
+    (tmp_path / "x.patch").write_text(DIFF)
+    (tmp_path / "x.config").write_text("CONFIG_OF_SERIES=y\n")
+    both = read_inputs(series=str(tmp_path / "x.patch"), fragments=(tmp_path / "x.config",))
+    vanilla, patched = (both.choose(Kernel(), patched=on) for on in (False, True))
+    assert isinstance(vanilla, KernelChoice)
+    assert isinstance(patched, KernelChoice)
+    assert (vanilla.under_series, patched.under_series) == (True, False)
+    assert patched.below() == vanilla, "one build for both"
+    alone = read_inputs(fragments=(tmp_path / "x.config",)).choose(Kernel(), patched=False)
+    assert isinstance(alone, KernelChoice)
+    assert not alone.under_series
