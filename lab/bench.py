@@ -16,6 +16,7 @@ from lab.build.extra_files import compose_extra, gather, read_image, write_initr
 from lab.build.given_kernel import GivenArtifact, GivenKernel, lacks, take_given_kernel
 from lab.build.image import ImageArtifact, build_given_image, build_image
 from lab.build.inputs import Inputs
+from lab.build.kconfig import parse_config
 from lab.build.kernel import KernelArtifact, KernelChoice, build_kernel
 from lab.build.kernel_plan import check_choice
 from lab.build.qemu import QemuArtifact, build_qemu
@@ -30,7 +31,7 @@ from lab.machine import BootFiles, Guest, MachineSpec, boot
 from lab.machine.argv import build_argv, kernel_command_line
 from lab.progress import Progress
 from lab.results import BootIdentity, KernelIdentity, PatchIdentity, QemuIdentity
-from lab.variants import stretch
+from lab.variants import slowdown_of
 
 # Host seconds for a whole mode on a plain kernel: only a guard for what no single program's limit
 # catches.
@@ -111,6 +112,12 @@ class BuiltBench:
             argv=argv,
         )
 
+    def slowdown(self, mode: ModePlan) -> float:
+        """The factor by which a mode's deadlines grow; a given kernel's configuration tells it."""
+        choice = choice_of(mode, self.inputs)
+        config = choice.config if isinstance(choice, GivenKernel) else None
+        return slowdown_of(mode.machine.kernel.variant, parse_config(config or ""))
+
     def _spec(self, mode: ModePlan) -> MachineSpec:
         return MachineSpec(mode.machine.topology, mode.machine.engine, self.accelerator)
 
@@ -144,7 +151,7 @@ class BuiltBench:
                     files,
                     folder,
                     mode.machine.clock,
-                    stretch(SESSION_TIMEOUT_S, mode.machine.kernel.variant),
+                    SESSION_TIMEOUT_S * self.slowdown(mode),
                     mode.command_line,
                     on_start=on_start,
                 )

@@ -31,7 +31,15 @@ from lab.cli_replay import bundle, replay
 from lab.config import MAX_ENGINES, Clock
 from lab.doctor import ask_kvm, check_host
 from lab.errors import ConfigError
-from lab.failures import INTERRUPTED, Debug, bisect_statuses, failures, terminate
+from lab.failures import (
+    INTERRUPTED,
+    Debug,
+    bisect_statuses,
+    end_bisection,
+    failures,
+    is_bisection,
+    terminate,
+)
 from lab.input_options import (
     ConfigOption,
     FragmentOption,
@@ -43,6 +51,7 @@ from lab.input_options import (
 )
 from lab.options import (
     OptionError,
+    check_faults_together,
     check_kernel_faults,
     check_modes,
     choose_experiment,
@@ -166,6 +175,7 @@ def run(
         if with_driver_fixes:
             machine["kernel.driver_fixes"] = True
         faults = tuple(parse_fault(text) for text in inject or [])
+        check_faults_together(faults, chosen)
         lab = override(from_file, machine, clock=clock)
         if quick and not chosen.quick:
             raise OptionError(f"{chosen.name} has no --quick")
@@ -414,6 +424,8 @@ def cache_gc(
 def main() -> None:
     """Entry point of the command ``dcbm-lab``."""
     try:
+        if is_bisection(sys.argv[1:]):
+            sys.exit(end_bisection(app))
         app()
     except KeyboardInterrupt:
         # A second Ctrl-C while guests are being ended: the kernel kills them with this process.

@@ -30,7 +30,7 @@ from typer.core import TyperCommand
 from lab.config import MAX_ENGINES, Clock, LabFile
 from lab.errors import ConfigError
 from lab.exec_mode import NAME, SHARE, Errand, ExecParameters, ended, signal_text
-from lab.failures import WRONG_USAGE, failures, terminate
+from lab.failures import WRONG_USAGE, UsageError, failures, terminate
 from lab.guest_files import GuestFile, GuestItem, read_tree
 from lab.input_options import (
     ConfigOption,
@@ -42,7 +42,14 @@ from lab.input_options import (
     TreeOption,
 )
 from lab.machine.channel import MAX_ARGUMENTS
-from lab.options import OptionError, choose_lab_file, override, parse_fault, split_settings
+from lab.options import (
+    OptionError,
+    check_faults_together,
+    choose_lab_file,
+    override,
+    parse_fault,
+    split_settings,
+)
 from lab.progress import SilentProgress, open_progress
 from lab.report.figures import harmless
 from lab.results import Outcome, Record
@@ -55,8 +62,6 @@ NOT_PASSED_ON = 126
 BY_SIGNAL = 128
 LAB = 200
 SHARE_FOLDER = "share"
-# What typer raises for an option that there isn't; it has a name of its own in newer versions only.
-_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 class ExecCommand(TyperCommand):
@@ -73,7 +78,7 @@ def exec_statuses() -> Iterator[None]:
     """Put the lab's own exit statuses above those of programs."""
     try:
         yield
-    except _UsageError as error:
+    except UsageError as error:
         error.exit_code = LAB + WRONG_USAGE  # type: ignore[attr-defined]
         raise
     except typer.Exit as left:
@@ -162,6 +167,7 @@ def exec_program(
         lab = override(choose_lab_file(lab_file), machine, clock=clock)
         _check(program, lab, dcbm or 0, vanilla=vanilla)
         faults = tuple(parse_fault(text) for text in inject or [])
+        check_faults_together(faults)
         files = tuple(read_addition(text) for text in add or [])
         shared = tuple(read_tree(share, SHARE)) if share is not None else None
         from lab.bench import prepare  # noqa: PLC0415 - other verbs start without it

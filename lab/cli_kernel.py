@@ -177,7 +177,7 @@ def _say_check(done: SeriesCheck, *, as_json: bool) -> Outcome:
     for item in done.unread:
         typer.echo(harmless(f"{item.tool} could not read this file: {item.file}: {item.why}"))
     for path in done.skipped:
-        typer.echo(harmless(f"no part of the kernel, checkpatch only: {path}"))
+        typer.echo(harmless(f"no part of the kernel, or no code: checkpatch only: {path}"))
     typer.echo(
         f"{outcome}: {len(done.findings)} findings, {len(done.unread)} files not read, "
         f"{len(done.objects)} objects compiled and read; the base has {done.known} messages itself"

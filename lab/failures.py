@@ -7,10 +7,11 @@ import contextlib
 import os
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import typer
 
@@ -22,6 +23,9 @@ from lab.results import Outcome
 WRONG_USAGE = 2
 INTERRUPTED = 130
 BISECT_SKIP, BISECT_ABORT = 125, 128
+_BISECT_OPTION = "--bisect"
+# What typer raises for wrong usage; it has a name of its own in newer versions only.
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 _BISECT = {
     Outcome.PASS.exit_code: 0,
     Outcome.FAIL.exit_code: 1,
@@ -79,6 +83,38 @@ def bisect_statuses(*, wanted: bool) -> Iterator[None]:
         if ended.exit_code >= BISECT_ABORT:
             raise
         raise typer.Exit(_BISECT.get(ended.exit_code, BISECT_ABORT)) from None
+
+
+def is_bisection(words: Sequence[str]) -> bool:
+    """Whether a command line is for ``git bisect run``, right or wrong as it may be.
+
+    ``exec`` passes options on to a program, whose exit status is then the command's.
+    """
+    verb = next((word for word in words if not word.startswith("-")), None)
+    return _BISECT_OPTION in words and verb != "exec"
+
+
+def end_bisection(app: Callable[..., Any]) -> int:
+    """Run the command line for ``git bisect run``, and return a status that it can't take wrong.
+
+    What ends before or behind `bisect_statuses` is no verdict: options that can't be, a broken
+    installation, an error that nobody caught, output that nobody takes. git takes 1 to 124, 126 and
+    127 as "bad", so all these end the bisection.
+    """
+    try:
+        status = app(standalone_mode=False) or 0
+    except UsageError as error:
+        error.show()  # type: ignore[attr-defined]
+        return BISECT_ABORT
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BaseException as error:  # typer's own ways out among them
+        with contextlib.suppress(OSError):
+            if not isinstance(error, SystemExit | typer.Abort):
+                traceback.print_exc()
+        return BISECT_ABORT
+    known = status in _BISECT.values() or status >= BISECT_ABORT
+    return status if known else BISECT_ABORT
 
 
 def _say_failure(failure: Exception) -> None:

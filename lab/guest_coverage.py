@@ -11,8 +11,8 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import posixpath
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -149,6 +149,12 @@ def add_counts(counts: dict[str, dict[int, int]], answer: dict[str, Any]) -> Non
 
 
 def source_path(told: str) -> str:
-    """A file's path in the kernel's tree; compilers run in a directory below it."""
-    parts: Iterable[str] = told.split("/")
-    return "/".join(part for part in parts if part not in {".", ".."})
+    """A file's path in the kernel's tree; compilers run in a directory below it.
+
+    A header that is included by ``../`` comes with the path of the file that includes it before
+    that; what stands in front of the tree's top is the way up from the compiler's directory.
+    """
+    path = posixpath.normpath(told)
+    while path.startswith("../"):
+        path = path.removeprefix("../")
+    return path

@@ -57,11 +57,13 @@ class PatchCoverage(_Model):
         subject: the patch's.
         files: files to which it added code.
         not_built: files of C that it changes and that the kernel was built without.
+        no_code: headers that it adds lines to and that no counted object has code of.
     """
 
     subject: str
     files: tuple[PatchFile, ...]
     not_built: tuple[str, ...] = ()
+    no_code: tuple[str, ...] = ()
 
     @property
     def lines(self) -> int:
@@ -110,11 +112,13 @@ def count(counts: Counts, sources: Iterable[str], patches: Sequence[AddedLines])
 def _of_patch(counts: Counts, patch: AddedLines) -> PatchCoverage:
     files: list[PatchFile] = []
     not_built: list[str] = []
+    no_code: list[str] = []
     for path, texts in patch["files"].items():
         lines = counts.get(path)
         if lines is None:
-            # a header's code is in the objects that use it, and most headers have none
+            # a header's code is in the objects that use it, and many headers have none
             not_built += [path] if path.endswith(".c") else []
+            no_code += [path] if path.endswith(".h") and texts else []
             continue
         code = [number for number in sorted(int(key) for key in texts) if number in lines]
         missed = tuple(
@@ -122,7 +126,12 @@ def _of_patch(counts: Counts, patch: AddedLines) -> PatchCoverage:
         )
         if code:
             files.append(PatchFile(path=path, lines=len(code), missed=missed))
-    return PatchCoverage(subject=patch["subject"], files=tuple(files), not_built=tuple(not_built))
+    return PatchCoverage(
+        subject=patch["subject"],
+        files=tuple(files),
+        not_built=tuple(not_built),
+        no_code=tuple(no_code),
+    )
 
 
 def _missed(lines: Mapping[int, int]) -> tuple[int, ...]:

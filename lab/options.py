@@ -185,6 +185,32 @@ def parse_fault(text: str) -> Fault:
     return Fault(device=match["device"], kind=match["kind"], arguments=arguments)
 
 
+def check_faults_together(
+    faults: Iterable[Fault], experiment: Experiment[Any, Any] | None = None
+) -> None:
+    """Refuse faults of the kernel that would overwrite each other's settings.
+
+    Args:
+        faults: what is to be injected.
+        experiment: what runs; None where it brings no fault of its own.
+
+    Raises:
+        OptionError: two of one kind, or any where the experiment brings its own.
+    """
+    kinds = [fault.kind for fault in faults if fault.device == KERNEL]
+    twice = sorted({kind for kind in kinds if kinds.count(kind) > 1})
+    if twice:
+        raise OptionError(
+            f"--inject: {' and '.join(f'{KERNEL}:{kind}' for kind in twice)} more than once; the "
+            "kernel has one set of settings for each kind"
+        )
+    if kinds and experiment is not None and experiment.own_kernel_faults:
+        raise OptionError(
+            f"--inject {KERNEL}:{kinds[0]}: {experiment.name} sets the kernel's fault injection "
+            "itself"
+        )
+
+
 def check_kernel_faults(faults: Iterable[Fault], lab: LabFile) -> None:
     """Refuse faults for a kernel of ours that can't inject any, before it is built.
 

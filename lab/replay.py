@@ -319,8 +319,9 @@ def compare_records(there: dict[str, Any], here: dict[str, Any]) -> Comparison:
         )
     )
     for name, record in (("there", old), ("here", new)):
-        if record.error is not None or not record.modes:
-            why = f"{name} no mode ran: {record.error or 'the record has none'}"
+        missing = _why_nothing_ran(record)
+        if missing is not None:
+            why = f"{name} no mode ran: {missing}"
             return Comparison(Verdict.NOTHING_RAN, differences, why)
     clocks = {old.clock, new.clock}
     if clocks == {Clock.VIRTUAL.value}:
@@ -331,6 +332,21 @@ def compare_records(there: dict[str, Any], here: dict[str, Any]) -> Comparison:
     if counted:
         return Comparison(Verdict.DIFFERENT, differences, why)
     return Comparison(Verdict.SAME_OUTCOMES, (), why)
+
+
+def _why_nothing_ran(record: Record) -> str | None:
+    """Why a record has nothing that could be compared; None where a guest ran.
+
+    Two ERRORs of guests that never came up are as equal as any two, and say nothing.
+    """
+    if record.error is not None or not record.modes:
+        return record.error or "the record has none"
+    if any(mode.outcome is not Outcome.ERROR or mode.booted for mode in record.modes):
+        return None
+    return "; ".join(
+        f"{mode.name}: {' '.join((mode.error or 'no guest came up').split())}"
+        for mode in record.modes
+    )
 
 
 def _endings(record: Record) -> Any:

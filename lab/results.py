@@ -263,11 +263,13 @@ class Mode(_Model):
 
     `machine`, `kernel` and `boot` are what this mode booted, `kernel_reports` all that the kernel
     reported about itself until power-off, `notes` what a reader has to know although no verdict
-    hangs on it.
+    hangs on it. `booted` says whether its guest came up, so that an ERROR is one of something that
+    ran; None in records that were written before it was asked.
     """
 
     name: str
     outcome: Outcome
+    booted: bool | None = None
     wall_ms: float | None = None
     pages_migrated: int | None = None
     dma_copies: int | None = None

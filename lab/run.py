@@ -73,7 +73,11 @@ def run_experiment(
         error = describe(_as_lab_error(failure), folder.path)
         modes = [
             Findings().to_mode(
-                plan.name, Outcome.ERROR, error=error, machine=machine_facts(plan.machine)
+                plan.name,
+                Outcome.ERROR,
+                error=error,
+                machine=machine_facts(plan.machine),
+                booted=False,
             )
             for plan in plans
         ]

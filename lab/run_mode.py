@@ -28,7 +28,7 @@ from lab.results import (
     Outcome,
     QemuIdentity,
 )
-from lab.variants import PROGRAM_TIMEOUT_S, stretch
+from lab.variants import PROGRAM_TIMEOUT_S
 
 if TYPE_CHECKING:
     from lab.machine.guest import Guest
@@ -62,6 +62,9 @@ class Bench(Protocol):
 
     def coverage_notes(self, mode: ModePlan) -> Path | None:
         """What turns the line counters of a mode's kernel into lines; None if it counts none."""
+
+    def slowdown(self, mode: ModePlan) -> float:
+        """How many times longer than with a plain kernel a mode may take on the host."""
 
     @property
     def accelerator(self) -> str:
@@ -146,7 +149,7 @@ def run_mode(
     findings = Findings()
     if plan.files:
         findings.details["guest_files"] = describe_files(plan.files)
-    outcome, error, excerpt = Outcome.ERROR, None, None
+    outcome, error, excerpt, booted = Outcome.ERROR, None, None, False
     root = root or folder
     started: list[Guest] = []
 
@@ -156,13 +159,14 @@ def run_mode(
 
     try:
         with bench.boot(plan, folder, on_start) as guest:
+            booted = True
             session: Session[Any, Any] = Session(
                 guest=guest,
                 mode=plan,
                 parameters=parameters,
                 findings=findings,
                 faults=options.faults,
-                program_timeout_s=program_timeout_s(plan, options),
+                program_timeout_s=program_timeout_s(plan, options, bench),
             )
             if say is not None:
                 session.say = say
@@ -195,6 +199,7 @@ def run_mode(
         machine=machine_facts(plan.machine),
         kernel=bench.kernel_of(plan),
         boot=bench.boot_of(plan),
+        booted=booted,
     )
     # What the lab itself has ended says nothing about the guest.
     if not running.stopping:
@@ -203,11 +208,11 @@ def run_mode(
     return mode
 
 
-def program_timeout_s(plan: ModePlan, options: RunOptions) -> float:
+def program_timeout_s(plan: ModePlan, options: RunOptions, bench: Bench) -> float:
     """Host seconds that a program of a mode may take: what the user said, or the kernel's own."""
     if options.program_timeout_s is not None:
         return options.program_timeout_s
-    return stretch(PROGRAM_TIMEOUT_S, plan.machine.kernel.variant)
+    return PROGRAM_TIMEOUT_S * bench.slowdown(plan)
 
 
 def _as_told(failure: Exception, log: Path) -> LabError:
@@ -222,23 +227,23 @@ def _as_told(failure: Exception, log: Path) -> LabError:
 
 
 def _note_faults(session: Session[Any, Any]) -> None:
-    """Keep how often each injected fault struck; one that never did is worth a note."""
+    """Keep how often each injected fault struck; one that never did is worth a note.
+
+    Raises:
+        PremiseError: one of the kernel's own was to strike, and never did.
+    """
     if not session.faults:
         return
     findings = session.findings
-    faults = [*session.guest.faults(), *_kernel_faults(session)]
+    kernels = _take_back(session)
+    faults = [*session.guest.faults(), *kernels]
     findings.details["faults"] = faults
     counted = findings.device
-    if not session.mode.patched and counted is not None and counted.descriptors == 0:
-        # The baseline of an offload: its engines have nothing to do, so nothing to fail at.
-        return
-    idle = [fault["kind"] for fault in faults if fault["device"] == KERNEL and not fault["hits"]]
+    # The baseline of an offload: its engines have nothing to do, so nothing to fail at.
+    idle = not session.mode.patched and counted is not None and counted.descriptors == 0
+    _assert_kernel_faults(session, kernels, idle_engines=idle)
     if idle:
-        raise PremiseError(
-            f"the kernel to fail allocations by {' and '.join(idle)}",
-            "none failed: nothing was tested",
-            hint="let it reach more: another cache or module, sleeping=true, interval=1",
-        )
+        return
     findings.notes += [
         f"the fault {fault.get('kind', '?')} in {fault.get('device', '?')} never struck: "
         "nothing was broken, the outcome says nothing about it"
@@ -249,12 +254,40 @@ def _note_faults(session: Session[Any, Any]) -> None:
         findings.notes.append("no fault was armed: the experiment never injects what was asked for")
 
 
-def _kernel_faults(session: Session[Any, Any]) -> list[dict[str, Any]]:
-    """Take the kernel's own faults back, and say how often each struck."""
+def _assert_kernel_faults(
+    session: Session[Any, Any], told: list[dict[str, Any]], *, idle_engines: bool
+) -> None:
+    """Make sure that the kernel's own faults struck, but for those that idle engines excuse.
+
+    Raises:
+        PremiseError: one never did, or was never armed.
+    """
+    wanted = [fault.kind for fault in session.faults if fault.device == KERNEL]
+    if len(told) < len(wanted):
+        raise PremiseError(
+            f"the kernel to fail allocations by {' and '.join(wanted)}",
+            "the experiment never injects what was asked for",
+            hint="choose an experiment that does, or let this one call session.inject_faults()",
+        )
+    idle = [
+        fault["kind"]
+        for armed, fault in zip(session.armed, told, strict=True)
+        if not fault["hits"] and not (idle_engines and armed.only_engines)
+    ]
+    if idle:
+        raise PremiseError(
+            f"the kernel to fail allocations by {' and '.join(idle)}",
+            "none failed: nothing was tested",
+            hint="let it reach more: another cache or module, sleeping=true, interval=1",
+        )
+
+
+def _take_back(session: Session[Any, Any]) -> list[dict[str, Any]]:
+    """Take the kernel's own faults back, and say how often each struck until then."""
     told = []
     for armed in session.armed:
-        described = armed.describe()
         armed.release()
+        described = armed.describe()
         told.append(
             {"device": armed.device, "kind": described["kind"], "hits": described["struck"]}
         )

@@ -59,6 +59,7 @@ class Inputs:
             series=self.series if patched else None,
             carries=carries,
             fragments=self.fragments,
+            under_series=self.series is not None and not patched and bool(self.fragments),
         )
 
     def _assert_possible(self, wanted: Kernel) -> None:

@@ -17,8 +17,11 @@ from lab.errors import BuildError, ConfigError
 
 _SET = re.compile(r"^(CONFIG_[A-Za-z0-9_]+)=(.+)$")
 _UNSET = re.compile(r"^# (CONFIG_[A-Za-z0-9_]+) is not set$")
+# What is meant to be "is not set" and would be a comment to kconfig.
+_NEARLY_UNSET = re.compile(r"^\s*#+\s*(?:CONFIG_)?[A-Za-z0-9_]+\s+is\s+not\s+set\b")
 _WORD = re.compile(r"\b[A-Z0-9_]{2,}\b")
 _MAX_CAUSES = 3
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -38,12 +41,12 @@ class Wish:
 
 
 def parse_config(text: str) -> dict[str, str | None]:
-    """Symbols of a configuration; None is "is not set"."""
+    """Symbols of a configuration; None is "is not set", which ``=n`` says, too."""
     symbols: dict[str, str | None] = {}
     for line in text.splitlines():
-        if found := _SET.match(line):
-            symbols[found[1]] = found[2]
-        elif found := _UNSET.match(line):
+        if found := _SET.match(line.rstrip()):
+            symbols[found[1]] = None if found[2] == "n" else found[2]
+        elif found := _UNSET.match(line.rstrip()):
             symbols[found[1]] = None
     return symbols
 
@@ -52,7 +55,8 @@ def read_fragments(paths: Sequence[Path]) -> list[Wish]:
     """The wishes of several fragments.
 
     Raises:
-        ConfigError: a fragment can't be read, or two say something about the same symbol.
+        ConfigError: a fragment can't be read, has a line that is none of a configuration, or two
+            say something about the same symbol.
     """
     wishes: dict[str, Wish] = {}
     for path in paths:
@@ -60,6 +64,7 @@ def read_fragments(paths: Sequence[Path]) -> list[Wish]:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"a configuration fragment at {path}", str(error)) from error
+        _assert_lines(text, path)
         for symbol, value in parse_config(text).items():
             if symbol in wishes:
                 raise ConfigError(
@@ -69,6 +74,33 @@ def read_fragments(paths: Sequence[Path]) -> list[Wish]:
                 )
             wishes[symbol] = Wish(symbol, value, path.name)
     return list(wishes.values())
+
+
+def _assert_lines(text: str, path: Path) -> None:
+    """Refuse what would be passed over: kconfig takes such lines for nothing, without a word.
+
+    Raises:
+        ConfigError: a line is neither blank, a comment nor an assignment, or contradicts another.
+    """
+    wrong = []
+    symbols: dict[str, str | None] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        told = parse_config(line)
+        comment = line.lstrip().startswith("#") and _NEARLY_UNSET.match(line) is None
+        if not told and line.strip() and not comment:
+            wrong.append(f"line {number}: {line!r}")
+        wrong += [
+            f"line {number}: {line!r}, and another value before"
+            for symbol, value in told.items()
+            if symbols.get(symbol, value) != value
+        ]
+        symbols |= told
+    if wrong:
+        raise ConfigError(
+            f"lines CONFIG_X=value or # CONFIG_X is not set in the configuration fragment {path}",
+            "; ".join(wrong[:_SHOWN]),
+            hint="spell them exactly so, from the line's first column and without blanks around =",
+        )
 
 
 def select_fragments(folder: Path, base: str, variant: str, *, patched: bool) -> list[Path]:
@@ -155,7 +187,7 @@ def check_config(wishes: Sequence[Wish], config: Path, source: Path) -> None:
         "a configuration that holds every line of its fragments",
         "\n".join(lines),
         log=config,
-        hint="correct the fragments in kernel-config/, or turn on what they depend on",
+        hint="correct the fragments (kernel-config/ has the lab's), or turn on what they depend on",
     )
 
 

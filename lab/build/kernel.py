@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from lab.build.kernel_plan import KernelChoice, KernelPlan, make_plan
@@ -20,7 +20,7 @@ from lab.build.kernel_tree import (
 )
 from lab.build.profiling import NOTES
 from lab.cache import Cache
-from lab.config import ControlLayout, Variant
+from lab.config import Variant
 from lab.errors import BuildError
 from lab.program import ask_program, run_program
 from lab.progress import Progress
@@ -151,10 +151,7 @@ def build_kernel(cache: Cache, choice: KernelChoice, progress: Progress) -> Kern
     if plan.series is not None and cache.find("kernel", plan.key) is None:
         prepare_source(cache, plan, progress)  # a patch that doesn't apply is said at once
         # its output directory is where the patched build starts
-        bare = replace(
-            choice, patched=False, layout=ControlLayout.V6, driver_fixes=False, series=None
-        )
-        build_kernel(cache, bare, progress)
+        build_kernel(cache, choice.below(), progress)
 
     def build(directory: Path) -> None:
         with open_build(cache, plan, progress) as out:

@@ -17,8 +17,12 @@ from lab.build.compressed import decompress
 from lab.errors import ConfigError, HostError
 
 _HDRS_AT, _VERSION_AT, _SETUP_SECTS_AT = 0x202, 0x20E, 0x1F1
+_SYSSIZE_AT, _PROTOCOL_AT, _XLOADFLAGS_AT = 0x1F4, 0x206, 0x236
 _PAYLOAD_AT = 0x248
 _SECTOR_BYTES = 512
+_PARAGRAPH_BYTES = 16  # what syssize counts
+_HAS_XLOADFLAGS = 0x020C  # boot protocol 2.12
+_XLF_KERNEL_64 = 1
 _PT_NOTE = 4
 _XEN_PVH_NOTE = 18
 _IKCONFIG = re.compile(rb"IKCFG_ST(\x1f\x8b.*?)IKCFG_ED", re.DOTALL)
@@ -78,8 +82,23 @@ def _read_bzimage(path: Path, data: bytes) -> ImageFacts:
     if not version_at or not release:
         raise ConfigError(f"a release in the header of {path}", "none", hint=_HINT)
     sectors = data[_SETUP_SECTS_AT] or 4
+    (protocol,) = struct.unpack_from("<H", data, _PROTOCOL_AT)
+    (flags,) = struct.unpack_from("<H", data, _XLOADFLAGS_AT)
+    if protocol >= _HAS_XLOADFLAGS and not flags & _XLF_KERNEL_64:
+        raise ConfigError(
+            f"a 64-bit kernel at {path}", "a 32-bit one (XLF_KERNEL_64 is off)", hint=_HINT
+        )
+    (paragraphs,) = struct.unpack_from("<I", data, _SYSSIZE_AT)
     offset, length = struct.unpack_from("<II", data, _PAYLOAD_AT)
-    start = (sectors + 1) * _SECTOR_BYTES + offset
+    setup_bytes = (sectors + 1) * _SECTOR_BYTES
+    start = setup_bytes + offset
+    whole = max(setup_bytes + paragraphs * _PARAGRAPH_BYTES, start + length)
+    if len(data) < whole:
+        raise ConfigError(
+            f"a whole kernel image at {path}",
+            f"it is cut off: {len(data)} bytes, and its header says at least {whole}",
+            hint=f"copy it again, or {_HINT}",
+        )
     try:
         vmlinux = decompress(data[start : start + length])
     except (HostError, ValueError) as error:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lab.build import kconfig
@@ -52,6 +52,8 @@ class KernelChoice:
         series: what `patched` applies instead of the base's own queue.
         carries: whether the source as it is may carry a series: it gets the series' fragments.
         fragments: fragments on top of the variant's.
+        under_series: a series of the user's goes on it, and `fragments` may want what only that
+            series has.
     """
 
     base: str = "7.3"
@@ -63,6 +65,18 @@ class KernelChoice:
     series: Series | None = None
     carries: bool = False
     fragments: tuple[Path, ...] = ()
+    under_series: bool = False
+
+    def below(self) -> KernelChoice:
+        """The kernel without the series, from whose build that with it starts."""
+        return replace(
+            self,
+            patched=False,
+            layout=ControlLayout.V6,
+            driver_fixes=False,
+            series=None,
+            under_series=self.series is not None and bool(self.fragments),
+        )
 
     @property
     def label(self) -> str:
@@ -107,6 +121,7 @@ class KernelPlan:
             packages=identify_packages(*_PACKAGES),
             source=self.source_key,
             config=self.config_hash,
+            under_series=str(self.choice.under_series),
             series=self.series.hash if self.series else "",
             compiler=self.compiler,
         )

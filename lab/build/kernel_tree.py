@@ -253,9 +253,18 @@ def _rename_paths(out: Path, old: str, new: str) -> None:
 
 def _configure(cache: Cache, plan: KernelPlan, out: Path, log: Path, progress: Progress) -> None:
     wishes = kconfig.read_fragments(plan.fragments)
-    if plan.foreign:
-        # Whoever brings a source decides what it has; what it doesn't have is said, not refused.
-        wishes, unknown = split_known(wishes, out.parent)
+    # Whoever brings a source decides what it has; what it doesn't have of the lab's wishes is said,
+    # not refused. What they wish themselves it has to have, or the series that goes on top of it.
+    theirs = {wish.symbol for wish in kconfig.read_fragments(plan.choice.fragments)}
+    lenient = [
+        wish
+        for wish in wishes
+        if (plan.choice.under_series if wish.symbol in theirs else plan.foreign)
+    ]
+    if lenient:
+        strict = [wish for wish in wishes if wish not in lenient]
+        known, unknown = split_known(lenient, out.parent)
+        wishes = [*strict, *known]
         for wish in unknown:
             progress.warn(f"{plan.choice.label} has no {wish.symbol} ({wish.fragment})")
     wanted = out / ".dcbm-lab-fragments"

@@ -25,9 +25,15 @@ from lab.cache import Cache
 from lab.program import run_program
 from lab.progress import Progress
 
+# gcc, sparse, kernel-doc of 6.12; the assembler has capital letters.
 _MESSAGE = re.compile(
-    r"^(?P<file>[^\s:][^:\n]*\.[chS]):(?P<line>\d+):(?:\d+:)? (?:error|warning): (?P<text>.+)$",
+    r"^(?P<file>[^\s:][^:\n]*\.[chS]):(?P<line>\d+):(?:\d+:)? "
+    r"(?:[Ee]rror|[Ww]arning): (?P<text>.+)$",
     re.MULTILINE,
+)
+# kernel-doc since it is a Python program, which W=1 runs, too.
+_KERNEL_DOC = re.compile(
+    r"^(?:Error|Warning): (?P<file>[^\s:][^:\n]*\.[chS]):(?P<line>\d+) (?P<text>.+)$", re.MULTILINE
 )
 _KEPT_OBJECTS = (("scripts",), ("tools",), ("arch", "x86", "tools"))
 _LEFT_OUT = ("vmlinux", "System.map", "Module.symvers", "modules.order", "arch/x86/boot")
@@ -102,10 +108,18 @@ def check_objects(
     said = log.read_text(encoding="utf-8", errors="replace")
     found.messages += [item for item in _messages("W=1", said) if _twin(item) not in seen]
     for name in objects:
-        source = f"{name.removesuffix('.o')}.c"
+        source = source_of(out.parent, name)
+        if not source.endswith(".c"):  # kbuild has sparse read C alone
+            continue
         if source not in found.read and source not in found.unread:
             found.unread[source] = "kbuild did not let it: it found the checker unusable"
     return found
+
+
+def source_of(tree: Path, name: str) -> str:
+    """What an object is made from, C or assembly, relative to the tree like the object."""
+    assembly = f"{name.removesuffix('.o')}.S"
+    return assembly if (tree / assembly).is_file() else f"{name.removesuffix('.o')}.c"
 
 
 def _twin(message: Message) -> Message:
@@ -153,7 +167,8 @@ def _read_sparse(text: str, found: ObjectCheck) -> None:
 
 def _messages(tool: str, text: str) -> list[Message]:
     found: dict[Message, None] = {}
-    for match in _MESSAGE.finditer(text):
+    matches = [*_MESSAGE.finditer(text), *_KERNEL_DOC.finditer(text)]
+    for match in sorted(matches, key=lambda match: match.start()):
         file = _in_tree(match["file"])
         if file is not None:
             found[Message(tool, file, int(match["line"]), match["text"].strip())] = None

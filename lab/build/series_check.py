@@ -11,7 +11,7 @@ import re
 import subprocess
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.build.blame import blame_lines
@@ -24,7 +24,6 @@ from lab.build.patch import Patch
 from lab.build.series import Series
 from lab.build.sparse import Sparse, build_sparse
 from lab.cache import Cache
-from lab.config import ControlLayout
 from lab.environment import program_environment
 from lab.errors import BuildError
 from lab.progress import Progress
@@ -35,6 +34,11 @@ _ABOUT_MAIL = re.compile(r"SIGN_OFF|COMMIT|AUTHOR|EMAIL|CHANGE_ID|NO_AUTHOR")
 _TIMEOUT_S = 300.0
 # Not built by kbuild for the kernel that boots.
 _NOT_KERNEL = ("Documentation/", "tools/", "samples/", "scripts/", "usr/")
+# What kbuild and people read, and no compiler.
+_NO_CODE = re.compile(
+    r"(?:^|/)(?:Kconfig|Makefile|Kbuild)[^/]*$|^(?:MAINTAINERS|CREDITS|COPYING|README)$"
+    r"|\.(?:rst|txt|config|yaml|json|svg)$|_defconfig$|(?:^|/)\.[^/]+$"
+)
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class SeriesCheck:
         objects: what was compiled and read.
         findings: what the series is told.
         unread: what nothing is known about.
-        skipped: sources that are no part of this kernel, such as tools.
+        skipped: sources that are no part of this kernel, such as tools, and what is no code.
         known: messages that the base has, too.
     """
 
@@ -98,9 +102,8 @@ def check_series(cache: Cache, choice: KernelChoice, progress: Progress) -> Seri
         BuildError: base or series don't build, or checkpatch doesn't run.
     """
     sparse = build_sparse(cache, progress)
-    bare = replace(choice, patched=False, layout=ControlLayout.V6, driver_fixes=False, series=None)
     build_kernel(cache, choice, progress)
-    plan, below = make_plan(cache, choice, progress), make_plan(cache, bare, progress)
+    plan, below = make_plan(cache, choice, progress), make_plan(cache, choice.below(), progress)
     series = plan.series
     if series is None:
         raise BuildError(f"a series on {choice.label}", "none")
@@ -125,7 +128,7 @@ def check_series(cache: Cache, choice: KernelChoice, progress: Progress) -> Seri
         for file, why in sorted(without.unread.items())
         if file not in with_it.unread
     ]
-    added = added_messages(without.messages, with_it.messages)
+    added = added_messages(without.messages, with_it.messages, lines)
     done.known = len(with_it.messages) - len(added)
     done.findings += [_as_finding(message, series, lines) for message in added]
     return done
@@ -144,34 +147,47 @@ def _check(  # noqa: PLR0917 - as object_check takes it
 
 
 def _objects(out: Path, touched: Sequence[str], done: SeriesCheck) -> list[str]:
-    """Objects of the sources that a series touches; for a header that none of them reads, one."""
+    """Objects of the sources that a series touches; for a header that none of them reads, one.
+
+    What else it touches is skipped where it is no code, and unread otherwise: no file is passed
+    over in silence.
+    """
     objects: list[str] = []
     headers = []
     for path in touched:
         if not (out.parent / path).is_file():
             continue  # removed
-        if path.startswith(_NOT_KERNEL):
+        if path.startswith(_NOT_KERNEL) or _NO_CODE.search(path):
             done.skipped.append(path)
         elif path.endswith(".h"):
             headers.append(path)
-        elif path.endswith(".c"):
-            name = f"{path.removesuffix('.c')}.o"
-            if (out / name).is_file():
-                objects.append(name)
-            else:
-                done.unread.append(Unread("sparse", path, _NOT_BUILT))
+        elif not path.endswith((".c", ".S")):
+            done.unread.append(Unread("W=1", path, "it is neither C nor assembly"))
+        elif (out / f"{path[:-2]}.o").is_file():
+            objects.append(f"{path[:-2]}.o")
+        else:
+            tool = "sparse" if path.endswith(".c") else "W=1"
+            done.unread.append(Unread(tool, path, _NOT_BUILT))
+    return objects + _objects_for(out, headers, objects, done)
+
+
+def _objects_for(
+    out: Path, headers: Sequence[str], objects: Sequence[str], done: SeriesCheck
+) -> list[str]:
+    """Objects that read the headers which none of `objects` does."""
+    found: list[str] = []
     commands: dict[str, str] | None = None
     for header in headers:
-        if any(_reads(_command(out, name), header) for name in objects):
+        if any(_reads(_command(out, name), header) for name in (*objects, *found)):
             continue
         if commands is None:
             commands = _all_commands(out)
         reading = sorted(name for name, text in commands.items() if _reads(text, header))
         if reading:
-            objects.append(reading[0])
+            found.append(reading[0])
         else:
             done.unread.append(Unread("sparse", header, "no object of this configuration has it"))
-    return objects
+    return found
 
 
 _NOT_BUILT = "not part of this configuration: turn its option on (--fragment)"
@@ -198,13 +214,27 @@ def _reads(command: str, header: str) -> bool:
     return re.search(rf"(?:^|[\s/]){re.escape(header)}(?:\s|\)|$)", command) is not None
 
 
-def added_messages(base: Sequence[Message], series: Sequence[Message]) -> list[Message]:
-    """Messages that the base doesn't have; lines move, so a line's number doesn't tell them."""
+def added_messages(
+    base: Sequence[Message], series: Sequence[Message], lines: Mapping[str, Mapping[int, int]]
+) -> list[Message]:
+    """Messages that the base doesn't have.
+
+    One about a line of the series' is the series' own, whatever the base says elsewhere. Lines of
+    the base move, so that their numbers tell nothing: there, as many of a kind are known as the
+    base has.
+
+    Args:
+        base: messages about the base.
+        series: messages about the source with the series.
+        lines: for each file the lines that the series brings, as `blame_lines` has them.
+    """
     left = Counter(_kind(message) for message in base)
     added = []
     for message in series:
         kind = _kind(message)
-        if left[kind]:
+        if message.line in lines.get(message.file, {}):
+            added.append(message)
+        elif left[kind]:
             left[kind] -= 1
         else:
             added.append(message)

@@ -24,14 +24,19 @@ from lab.dcbm import Counters, Dcbm, load
 from lab.errors import ConfigError, PremiseError
 from lab.experiments import checks, engines, premises
 from lab.experiments.base import Experiment, ModePlan, Parameters, Session
-from lab.experiments.kernel_faults import DEBUGFS, VARIANTS, Capability, KernelFault, arm
+from lab.experiments.kernel_faults import (
+    DEBUGFS,
+    ENGINE_CACHE,
+    VARIANTS,
+    Capability,
+    KernelFault,
+    arm,
+)
 from lab.experiments.move_points import placement_check, point_of
 from lab.results import Check, MovePoint
 
 DESCRIPTORS = "descriptors"
 ENABLE = "enable"
-CACHE = "-dmaengine-desc-cache"
-"""How the slab cache of every engine's descriptors ends (ptdma-dmaengine.c)."""
 _FOLIO_KIB = 4
 _MAX_SWEEP = 2000
 # Counts down in the task that writes it, whatever the probability (fault-injection.rst).
@@ -125,7 +130,9 @@ def run(session: Run) -> None:
 
 def _fail_descriptors(session: Run, dcbm: Dcbm) -> None:
     """Move pages while descriptors are missing, and account for every folio."""
-    fault = KernelFault(Capability.FAILSLAB, interval=session.parameters.interval, cache=CACHE)
+    fault = KernelFault(
+        Capability.FAILSLAB, interval=session.parameters.interval, cache=ENGINE_CACHE
+    )
     armed = arm(session.guest, fault)
     point, counted = _move(session, dcbm, "failing")
     struck = armed.disarm()
@@ -263,4 +270,5 @@ EXPERIMENT: Experiment[AllocFailuresMode, AllocFailuresParameters] = Experiment(
     parameters=AllocFailuresParameters,
     plan=plan,
     run=run,
+    own_kernel_faults=True,
 )

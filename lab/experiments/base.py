@@ -122,11 +122,13 @@ class Findings:
         machine: dict[str, Any] | None = None,
         kernel: KernelIdentity | None = None,
         boot: BootIdentity | None = None,
+        booted: bool | None = None,
     ) -> Mode:
         """Freeze the findings into the record's form."""
         return Mode(
             name=name,
             outcome=outcome,
+            booted=booted,
             wall_ms=self.wall_ms,
             pages_migrated=self.pages_migrated,
             dma_copies=self.dma_copies,
@@ -205,6 +207,7 @@ class Experiment(Generic[M, P]):
         run: runs one mode; raises LabError when it can't come to a verdict.
         quick: parameter values that ``--quick`` puts in place of the defaults.
         file: the user's file that declares it; None for the lab's own.
+        own_kernel_faults: it sets the kernel's fault injection itself, so that nobody else can.
     """
 
     name: str
@@ -214,6 +217,7 @@ class Experiment(Generic[M, P]):
     run: Callable[[Session[M, P]], None]
     quick: Mapping[str, Any] = field(default_factory=dict)
     file: Path | None = None
+    own_kernel_faults: bool = False
 
     def choose(self, given: Mapping[str, Any], *, quick: bool = False) -> P:
         """Validate parameters; what is given wins over ``--quick``, which wins over defaults.

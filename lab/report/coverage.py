@@ -65,6 +65,7 @@ def _patch(number: int, patch: PatchCoverage) -> list[str]:
     share = f"{run} of {patch.lines} added lines ran: {_share(run, patch.lines)}"
     lines = [f"  {number}. {patch.subject}", f"     {share if patch.lines else 'adds no code'}"]
     lines += [f"     not built: {path}" for path in patch.not_built]
+    lines += [f"     no counted object has code of: {path}" for path in patch.no_code]
     for file in patch.files:
         lines += [f"     {file.path}:{line.number}: {line.text.strip()}" for line in file.missed]
     return lines

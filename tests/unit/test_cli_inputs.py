@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from lab.build.inputs import Inputs, read_inputs
 from lab.build.kernel_plan import KernelChoice, queue_of
 from lab.config import Kernel
 from lab.errors import BuildError, ConfigError
+from lab.failures import end_bisection, is_bisection
 from lab.progress import SilentProgress
 from lab.results import Outcome
 
@@ -53,6 +55,55 @@ def test_what_no_commit_can_help_ends_a_bisection(own: Path, tmp_path: Path) -> 
     wrong = call("run", own, *out, "--set", "colour=red")
     assert wrong.exit_code == 128
     assert "colour" in wrong.output
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run", "compaction", "--bisect", "--nonsense"),
+        ("run", "compaction", "--bisect", "--jobs", "x"),
+        ("run", "compaction", "--bisect", "--series-version", "abc"),
+        ("run", "--bisect"),
+        ("run", "compaction", "--bisect", "--engines", "99"),
+        ("rnu", "compaction", "--bisect"),
+        ("--nonsense", "run", "compaction", "--bisect"),
+    ],
+)
+def test_wrong_usage_is_no_verdict_of_a_bisection(words: tuple[str, ...]) -> None:
+    # git takes every status from 1 to 127 but 125 as "bad"; only the whole program shows it
+    argv = [sys.executable, "-m", "lab.cli", *words]
+    ended = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout) == (128, "")
+    assert "Usage: " in ended.stderr
+
+
+def test_what_nobody_caught_is_no_verdict_of_a_bisection(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def ends(failure: BaseException | int) -> Callable[..., Any]:
+        def app(*, standalone_mode: bool) -> int:
+            assert not standalone_mode
+            if isinstance(failure, int):
+                return failure
+            raise failure
+
+        return app
+
+    assert end_bisection(ends(RuntimeError("it fell over"))) == 128
+    assert "it fell over" in capsys.readouterr().err
+    # typer ends so where nobody reads the output any more
+    assert end_bisection(ends(SystemExit(1))) == 128
+    assert end_bisection(ends(KeyboardInterrupt())) == 130
+    for status in (2, 3, 4, 126, 127):
+        assert end_bisection(ends(status)) == 128
+    for status in (0, 1, 125, 128, 130):
+        assert end_bisection(ends(status)) == status
+
+
+def test_options_of_a_program_are_no_bisection() -> None:
+    assert is_bisection(["--debug", "run", "compaction", "--bisect"])
+    assert not is_bisection(["exec", "--", "git", "--bisect"])
+    assert not is_bisection(["run", "compaction"])
 
 
 def test_a_commit_that_does_not_build_is_skipped(
@@ -184,3 +235,17 @@ def test_the_first_that_fails_ends_it(
 def test_a_base_without_a_series_has_no_patches(builds: list[KernelChoice]) -> None:
     with pytest.raises(ConfigError, match=r"our series for base 1\.0"):
         list(each.try_each(Inputs(), Kernel(base="1.0"), SilentProgress()))
+
+
+def test_what_a_fragment_wants_of_a_series_is_not_wanted_of_what_is_below(tmp_path: Path) -> None:
+    (tmp_path / "x.patch").write_text(DIFF)
+    (tmp_path / "x.config").write_text("CONFIG_OF_SERIES=y\n")
+    both = read_inputs(series=str(tmp_path / "x.patch"), fragments=(tmp_path / "x.config",))
+    vanilla, patched = (both.choose(Kernel(), patched=on) for on in (False, True))
+    assert isinstance(vanilla, KernelChoice)
+    assert isinstance(patched, KernelChoice)
+    assert (vanilla.under_series, patched.under_series) == (True, False)
+    assert patched.below() == vanilla, "one build for both"
+    alone = read_inputs(fragments=(tmp_path / "x.config",)).choose(Kernel(), patched=False)
+    assert isinstance(alone, KernelChoice)
+    assert not alone.under_series

@@ -60,11 +60,15 @@ COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-def bzimage(vmlinux: bytes, *, compress: str = "gzip", release: str = RELEASE) -> bytes:
+def bzimage(
+    vmlinux: bytes, *, compress: str = "gzip", release: str = RELEASE, flags: int = 0x7F
+) -> bytes:
     """A bzImage as Documentation/arch/x86/boot.rst lays it out: two setup sectors, a payload."""
     setup = bytearray(3 * 512)
     setup[0x1F1] = 2
     setup[0x202:0x206] = b"HdrS"
+    struct.pack_into("<H", setup, 0x206, 0x20F)
+    struct.pack_into("<H", setup, 0x236, flags)
     version = f"{release} (a@b) #1 SMP".encode() + b"\0"
     setup[0x400 + 0x10 : 0x400 + 0x10 + len(version)] = version
     struct.pack_into("<H", setup, 0x20E, 0x400 + 0x10 - 0x200)
@@ -72,7 +76,10 @@ def bzimage(vmlinux: bytes, *, compress: str = "gzip", release: str = RELEASE) -
     # The build appends the size of the uncompressed kernel.
     payload += struct.pack("<I", len(vmlinux))
     struct.pack_into("<II", setup, 0x248, 64, len(payload))
-    return bytes(setup) + bytes(64) + payload + b"trailer" * 100
+    loaded = bytes(64) + payload + b"trailer" * 100
+    loaded += bytes(-len(loaded) % 512)
+    struct.pack_into("<I", setup, 0x1F4, len(loaded) // 16)
+    return bytes(setup) + loaded
 
 
 def vmlinux(*, pvh: bool = True, content: bytes = b"", machine: int = 62) -> bytes:
@@ -132,6 +139,9 @@ def test_a_vmlinux_tells_the_same(file: Callable[[bytes], Path]) -> None:
         (vmlinux().replace(b"Linux version", b"Xunil version"), "no Linux"),
         (b"\x7fELF", "cut off"),
         (bzimage(b"")[:0x230], "in the header"),
+        (bzimage(bytes(9000), compress="none")[:5000], "cut off: 5000 bytes"),
+        (bzimage(b"")[:-1], "cut off"),
+        (bzimage(b"", flags=0x7E), r"32-bit one \(XLF_KERNEL_64 is off\)"),
         (b"MZ" + bytes(5000), "neither bzImage nor ELF"),
         (b"", "neither bzImage nor ELF"),
     ],

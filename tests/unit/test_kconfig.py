@@ -110,6 +110,37 @@ def test_what_did_not_come_true_is_named_with_its_cause(
     assert caught.value.log == tree / ".config"
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("CONFIG_A = y", "B=y", "#CONFIG_C is not set", "# CONFIG_C is  not set", " CONFIG_D=y"),
+        *("CONFIG_F: y", "CONFIG_G", "CONFIG_H=", "# C is not set", "<<<<<<< HEAD", "CONFIG-A=y"),
+        "CONFIG_NUMA=n",  # after CONFIG_NUMA=y
+    ],
+)
+def test_a_line_that_would_be_passed_over_is_refused(tree: Path, line: str) -> None:
+    text = f"# a comment\n\nCONFIG_NUMA=y\n{line}\n"
+    with pytest.raises(ConfigError) as caught:
+        read_fragments([fragment(tree, text)])
+    assert f"line 4: {line!r}" in caught.value.seen
+
+
+def test_every_form_of_a_line_counts(tree: Path) -> None:
+    text = (
+        "# CONFIG_NUMA=y was here\n\t\nCONFIG_A=y  \nCONFIG_E=n\n# CONFIG_C is not set\n"
+        'CONFIG_S="a b"\n  # not set yet\nCONFIG_A=y\n'
+    )
+    wishes = {wish.symbol: wish.value for wish in read_fragments([fragment(tree, text)])}
+    assert wishes == {"CONFIG_A": "y", "CONFIG_E": None, "CONFIG_C": None, "CONFIG_S": '"a b"'}
+
+
+def test_n_is_fulfilled_by_what_is_off_or_absent_and_by_nothing_else(tree: Path) -> None:
+    off = read_fragments([fragment(tree, "CONFIG_SWAP=n\nCONFIG_ABSENT=n\n")])
+    assert find_unmet(off, parse_config(RESOLVED)) == []
+    on = read_fragments([fragment(tree, "CONFIG_NUMA=n\n")])
+    assert [item.wish.symbol for item in find_unmet(on, parse_config(RESOLVED))] == ["CONFIG_NUMA"]
+
+
 def test_a_symbol_in_two_fragments_is_refused(tree: Path) -> None:
     one = fragment(tree, "CONFIG_NUMA=y\n", "one.config")
     two = fragment(tree, "# CONFIG_NUMA is not set\n", "two.config")

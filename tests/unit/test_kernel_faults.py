@@ -12,9 +12,10 @@ from lab.config import Kernel, LabFile, Variant
 from lab.errors import ConfigError, PremiseError
 from lab.experiments import alloc_failures
 from lab.experiments.base import Fault
-from lab.experiments.kernel_faults import Capability, KernelFault, arm, text_range
+from lab.experiments.kernel_faults import Capability, KernelFault, arm
+from lab.experiments.kernel_text import text_range
 from lab.machine.jobs import GuestFileError, JobResult
-from lab.options import OptionError, check_kernel_faults, parse_fault
+from lab.options import OptionError, check_faults_together, check_kernel_faults, parse_fault
 from lab.results import DeviceCounters, Integrity, MovePoint
 
 FAILSLAB = "/sys/kernel/debug/failslab"
@@ -22,6 +23,13 @@ CACHE = "0000:31:00.0-dmaengine-desc-cache"
 NAMES = {
     *("probability", "interval", "times", "space", "verbose", "task-filter"),
     *("ignore-gfp-wait", "cache-filter"),
+}
+PAGES = "/sys/kernel/debug/fail_page_alloc"
+# What lib/fault-inject.c, mm/failslab.c and mm/fail_page_alloc.c start with.
+START = {"interval": "1", "times": "1", "verbose": "2", "task-filter": "N", "ignore-gfp-wait": "Y"}
+STACKS = {
+    **{"stacktrace-depth": "32", "require-start": "0x0", "require-end": "0xffffffffffffffff"},
+    **{"reject-start": "0x0", "reject-end": "0x0"},
 }
 KALLSYMS = """\
 ffffffff81000000 T _stext
@@ -37,12 +45,15 @@ class DebugKernel:
     """The files of a kernel with failslab, which behave as lib/fault-inject.c has them."""
 
     def __init__(self, *, filters_stacks: bool = False) -> None:
-        self.files = {f"{FAILSLAB}/{name}": "0" for name in NAMES}
+        self.files = {f"{FAILSLAB}/{name}": START.get(name, "0") for name in NAMES}
+        self.files[f"{FAILSLAB}/cache-filter"] = "N"
+        for name in (NAMES - {"cache-filter"}) | {"min-order", "ignore-gfp-highmem"}:
+            self.files[f"{PAGES}/{name}"] = START.get(name, "0")
+        self.files |= {f"{PAGES}/min-order": "1", f"{PAGES}/ignore-gfp-highmem": "Y"}
         self.files |= {f"/sys/kernel/slab/{CACHE}/failslab": "0", "/proc/1/make-it-fail": "0"}
         self.files["/proc/kallsyms"] = KALLSYMS
         if filters_stacks:
-            for name in ("stacktrace-depth", "require-start", "require-end"):
-                self.files[f"{FAILSLAB}/{name}"] = "0"
+            self.files |= {f"{FAILSLAB}/{name}": value for name, value in STACKS.items()}
         self.deaf: set[str] = set()
         self.order: list[str] = []
 
@@ -107,7 +118,7 @@ def test_a_kernel_without_it_names_the_variant_that_has_it() -> None:
 def test_a_setting_that_reads_back_otherwise_is_refused() -> None:
     kernel = DebugKernel()
     kernel.deaf.add(f"{FAILSLAB}/interval")
-    with pytest.raises(PremiseError, match="interval reads '0'"):
+    with pytest.raises(PremiseError, match="interval reads '1'"):
         arm(kernel, KernelFault(Capability.FAILSLAB, interval=7))
 
 
@@ -124,6 +135,7 @@ def test_a_module_is_looked_for_on_the_stack_where_the_kernel_can() -> None:
     fault = KernelFault(Capability.FAILSLAB, module="ptdma")
     kernel = DebugKernel(filters_stacks=True)
     arm(kernel, fault)
+    assert kernel.order[-1] == "probability"
     assert kernel.files[f"{FAILSLAB}/require-start"] == "0xffffffffc0100000"
     assert kernel.files[f"{FAILSLAB}/require-end"] == "0xffffffffc0200000"
     with pytest.raises(ConfigError, match="CONFIG_FAULT_INJECTION_STACKTRACE_FILTER=y"):
@@ -140,6 +152,112 @@ def test_code_is_found_by_module_and_by_function() -> None:
     assert end > 0xFFFFFFFFC0200040
     with pytest.raises(PremiseError, match="is its module loaded"):
         text_range(KALLSYMS, module="ae4dma", function=None)
+
+
+def test_a_name_that_several_functions_have_is_refused_until_a_module_narrows_it() -> None:
+    # Every driver has a probe function; what lies between two of them is half the kernel.
+    kallsyms = (
+        "ffffffff81000000 t probe\nffffffff81000100 T other\nffffffff82000000 t probe\n"
+        "ffffffff82000080 T z\nffffffffc0000000 t probe\t[dcbm]\nffffffffc0000100 t b\t[dcbm]\n"
+    )
+    with pytest.raises(PremiseError) as caught:
+        text_range(kallsyms, module=None, function="probe")
+    for part in ("3 of that name", "kernel at 0xffffffff82000000", "dcbm at 0xffffffffc0000000"):
+        assert part in str(caught.value)
+    one = text_range(kallsyms, module="dcbm", function="probe")
+    assert one == (0xFFFFFFFFC0000000, 0xFFFFFFFFC0000100)
+    assert KernelFault(Capability.FAILSLAB, module="dcbm", function="probe").function == "probe"
+    with pytest.raises(PremiseError, match="the code of other of dcbm"):
+        text_range(kallsyms, module="dcbm", function="other")
+
+
+def test_a_module_with_others_code_between_its_own_is_refused() -> None:
+    kallsyms = (
+        "ffffffffc0000000 t a\t[dcbm]\nffffffffc0000100 t q\t[zz]\nffffffffc0000200 t b\t[dcbm]\n"
+    )
+    with pytest.raises(PremiseError, match="q of zz at 0xffffffffc0000100"):
+        text_range(kallsyms, module="dcbm", function=None)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        KernelFault(Capability.FAILSLAB, module="dcbm", task=True, sleeping=True, space=9),
+        KernelFault(Capability.FAILSLAB, cache="-desc-cache", interval=7, times=3),
+        KernelFault(Capability.FAIL_PAGE_ALLOC, min_order=4, task=True),
+    ],
+)
+def test_a_fault_that_is_taken_back_leaves_the_kernel_as_it_was(fault: KernelFault) -> None:
+    kernel = DebugKernel(filters_stacks=True)
+    before = dict(kernel.files)
+    armed = arm(kernel, fault)
+    assert kernel.files != before
+    written = len(kernel.order)
+    armed.release()
+    assert kernel.order[written] == "probability", "nothing may fail while the rest is put back"
+    assert kernel.files == before
+
+
+def test_a_fault_without_filters_has_none_of_what_it_finds() -> None:
+    kernel = DebugKernel(filters_stacks=True)
+    kernel.files |= {f"{FAILSLAB}/require-start": "0x1000", f"{FAILSLAB}/reject-end": "0x2000"}
+    kernel.files |= {f"{FAILSLAB}/task-filter": "Y", f"{FAILSLAB}/cache-filter": "Y"}
+    arm(kernel, KernelFault(Capability.FAILSLAB))
+    assert {name: kernel.files[f"{FAILSLAB}/{name}"] for name in STACKS} == STACKS
+    assert kernel.files[f"{FAILSLAB}/task-filter"] == "N"
+    assert kernel.files[f"{FAILSLAB}/cache-filter"] == "N"
+
+
+@pytest.mark.parametrize("deaf", ["interval", "require-end", "probability", "ignore-gfp-wait"])
+def test_a_fault_that_cannot_be_set_leaves_nothing_armed(deaf: str) -> None:
+    kernel = DebugKernel(filters_stacks=True)
+    before = dict(kernel.files)
+    kernel.deaf.add(f"{FAILSLAB}/{deaf}")
+    wanted = KernelFault(
+        Capability.FAILSLAB, interval=7, module="dcbm", task=True, sleeping=True, cache="cache"
+    )
+    with pytest.raises(PremiseError, match=f"{deaf} reads"):
+        arm(kernel, wanted)
+    assert kernel.files == before
+
+
+def test_what_fails_before_a_fault_is_taken_back_is_counted_and_nothing_after() -> None:
+    kernel = DebugKernel()
+    armed = arm(kernel, KernelFault(Capability.FAILSLAB))
+    write = kernel.write
+
+    def write_late(path: str, text: str) -> None:
+        if path == f"{FAILSLAB}/probability":
+            kernel.fail(1)  # the last allocation before the kernel takes the 0
+        write(path, text)
+
+    kernel.write = write_late  # type: ignore[method-assign]
+    armed.release()
+    assert armed.struck() == armed.describe()["struck"] == 1
+    kernel.files[f"{FAILSLAB}/times"] = "0"
+    armed.release()
+    assert armed.struck() == 1
+
+
+def test_two_faults_of_one_capability_are_refused() -> None:
+    kernel = DebugKernel()
+    first = arm(kernel, KernelFault(Capability.FAILSLAB, interval=200))
+    with pytest.raises(PremiseError, match="one fault of failslab at a time"):
+        arm(kernel, KernelFault(Capability.FAILSLAB, interval=7))
+    assert kernel.files[f"{FAILSLAB}/interval"] == "200"
+    arm(kernel, KernelFault(Capability.FAIL_PAGE_ALLOC)).release()
+    first.release()
+    arm(kernel, KernelFault(Capability.FAILSLAB, interval=7))
+
+
+def test_the_command_line_refuses_faults_that_overwrite_each_other() -> None:
+    slab, pages = Fault("kernel", "failslab"), Fault("kernel", "fail_page_alloc")
+    check_faults_together([slab, pages, Fault("dma0", "stall"), Fault("dma0", "stall")])
+    with pytest.raises(OptionError, match="kernel:failslab more than once"):
+        check_faults_together([slab, pages, slab])
+    check_faults_together([Fault("dma0", "stall")], alloc_failures.EXPERIMENT)
+    with pytest.raises(OptionError, match="alloc-failures sets the kernel's fault injection"):
+        check_faults_together([pages], alloc_failures.EXPERIMENT)
 
 
 def test_the_command_line_takes_it() -> None:
@@ -164,7 +282,6 @@ def test_the_command_line_takes_it() -> None:
         ("kernel:failslab:task=1", "a bool for task"),
         ("kernel:failslab:min-order=1", "min-order is for fail_page_alloc"),
         ("kernel:fail_page_alloc:cache=x", "cache is for failslab"),
-        ("kernel:failslab:module=a,function=b", "not both"),
         ("dma0:fail_page_alloc", "no fault 'fail_page_alloc'"),
     ],
 )

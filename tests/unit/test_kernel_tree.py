@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,49 @@ def test_a_given_series_replaces_ours(bench: Bench) -> None:
     assert [subject for subject, _patch_id in kernel.patches] == ["0"]
     # Of our own fragment for a series it knows nothing, which is said.
     assert any("CONFIG_DCBM_DMA" in warning for warning in bench.progress.warnings)
+
+
+def test_a_wish_of_the_users_own_has_to_come_true(bench: Bench) -> None:
+    # Kconfig drops what no file defines.
+    wanted = bench.root / "mine.config"
+    wanted.write_text("CONFIG_NOWHERE=y\n")
+    makefile = bench.root / "linux" / "Makefile"
+    makefile.write_text(
+        makefile.read_text().replace(
+            "@cp $(KCONFIG_ALLCONFIG) $(O)/.config",
+            "@sed /NOWHERE/d $(KCONFIG_ALLCONFIG) > $(O)/.config",
+        )
+    )
+    series, tree = bench.series(PATCH_A), bench.root / "linux"
+    for choice in (
+        KernelChoice(series=series, fragments=(wanted,)),
+        KernelChoice(patched=False, tree=tree, carries=True, fragments=(wanted,)),
+        KernelChoice(patched=False, fragments=(wanted,)),
+    ):
+        with pytest.raises(BuildError, match=r"mine\.config: CONFIG_NOWHERE=y: got no such line"):
+            bench.kernel(choice)
+
+
+def test_what_only_the_series_has_is_on_with_it_and_said_without_it(bench: Bench) -> None:
+    wanted = bench.root / "mine.config"
+    wanted.write_text("CONFIG_OF_SERIES=y\n")
+    (bench.root / "linux" / "Kconfig").write_text("config NUMA\n\tbool\n")
+    adds = (
+        "--- a/Kconfig\n+++ b/Kconfig\n@@ -1,2 +1,4 @@\n config NUMA\n \tbool\n"
+        '+config OF_SERIES\n+\tbool "x"\n'
+    )
+    choice = KernelChoice(series=bench.series(adds), fragments=(wanted,))
+    config = bench.kernel(choice).config.read_text()
+    assert "CONFIG_OF_SERIES=y" in config
+    assert any("CONFIG_OF_SERIES" in warning for warning in bench.progress.warnings)  # the base
+    below = KernelChoice(patched=False, fragments=(wanted,), under_series=True)
+    kernel = bench.kernel(below)
+    assert "OF_SERIES" not in kernel.config.read_text()
+    # without a series it is refused, and what is in the cache changes nothing about that
+    alone = replace(below, under_series=False)
+    cache = Cache(bench.root / "cache")
+    key = kernel_plan.make_plan(cache, alone, SilentProgress()).key
+    assert key != kernel.key
 
 
 def test_a_kernel_that_counts_keeps_its_notes_and_what_each_patch_added(

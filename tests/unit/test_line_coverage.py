@@ -15,8 +15,8 @@ from lab.build.profiling import NOTES, PATCHES, PROFILED, profiled_objects, prof
 from lab.build.series import Series, read_series
 from lab.config import Variant
 from lab.errors import PremiseError
-from lab.guest_coverage import collect, read_counters
-from lab.line_coverage import KEY, Coverage, union
+from lab.guest_coverage import collect, read_counters, source_path
+from lab.line_coverage import KEY, AddedLines, Coverage, count, union
 from lab.machine.jobs import JobResult
 from lab.report import Format, render
 from lab.results import HostFacts, KernelIdentity, Mode, Outcome, Record
@@ -97,6 +97,29 @@ def test_the_counters_name_is_the_same_on_every_host(built: Path, tmp_path: Path
     assert [path.name for path in (tmp_path / "run").rglob("*.gcda")] == ["mm#sign.gcda"]
     assert list(read_counters(guest)) == ["mm/sign.gcda"]
     assert str(tmp_path).encode() not in (built / "sign").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("told", "path"),
+    [
+        ("../mm/migrate.c", "mm/migrate.c"),
+        ("./include/linux/mm.h", "include/linux/mm.h"),
+        ("../drivers/dma/amd/ptdma/../../virt-dma.h", "drivers/dma/virt-dma.h"),
+        ("../drivers/dma/amd/ptdma/./ptdma.h", "drivers/dma/amd/ptdma/ptdma.h"),
+        ("../../linux/mm/x.h", "linux/mm/x.h"),
+        ("/usr/lib/gcc/include/stdarg.h", "/usr/lib/gcc/include/stdarg.h"),
+    ],
+)
+def test_a_source_has_its_path_in_the_tree(told: str, path: str) -> None:
+    assert source_path(told) == path
+
+
+def test_a_header_that_no_object_has_code_of_is_named() -> None:
+    files = {"a.h": {"1": "int a;"}, "b.h": {"3": "return 1;"}, "c.h": {}}
+    patch: AddedLines = {"subject": "mm: sign", "files": files}
+    (told,) = count({"b.h": {3: 1}}, [], [patch]).patches
+    assert (told.no_code, told.not_built) == (("a.h",), ())
+    assert (told.lines, told.missed) == (1, 0)
 
 
 def test_lines_that_never_ran_are_told_by_file_and_by_patch(

@@ -33,6 +33,7 @@ from lab.results import BootIdentity, Check, DeviceCounters, KernelIdentity, Out
 from lab.run import run_experiment
 from lab.run_folder import RunFolder
 from lab.run_mode import RunOptions
+from lab.variants import slowdown
 
 
 class ScriptedGuest:
@@ -78,6 +79,9 @@ class ScriptedBench:
 
     def coverage_notes(self, mode: ModePlan) -> Path | None:
         return None
+
+    def slowdown(self, mode: ModePlan) -> float:
+        return slowdown(mode.machine.kernel.variant)
 
     @contextmanager
     def boot(self, mode: ModePlan, folder: Path, on_start: Callable[[Any], None]) -> Iterator[Any]:
@@ -379,6 +383,79 @@ def test_a_fault_that_never_strikes_is_noted_but_for_idle_baselines(
     assert [("flip-byte in dma0 never struck" in note) for note in record.modes[0].notes] == (
         [True] if noted else []
     )
+
+
+def test_the_record_says_whether_a_guest_came_up(tmp_path: Path) -> None:
+    class NoQemu(ScriptedBench):
+        @contextmanager
+        def boot(
+            self, mode: ModePlan, folder: Path, on_start: Callable[[Any], None]
+        ) -> Iterator[Any]:
+            if mode.name == "one":
+                raise MachineError("QEMU to start", "it did not")
+            with super().boot(mode, folder, on_start) as guest:
+                yield guest
+
+    what = experiment(raising(PremiseError("a", "s")), ("one", "two"))
+    one, two = carry_out(what, tmp_path, bench=NoQemu()).modes
+    assert (one.outcome, one.booted) == (Outcome.ERROR, False)
+    assert (two.outcome, two.booted) == (Outcome.ERROR, True)
+
+
+class IdleFault:
+    """A fault of the kernel's that struck `hits` times, in the engines' caches or in others."""
+
+    device = "kernel"
+
+    def __init__(self, kind: str, *, only_engines: bool, hits: int) -> None:
+        self.kind, self.only_engines, self.hits = kind, only_engines, hits
+        self.armed = True
+
+    def release(self) -> None:
+        self.armed = False
+
+    def describe(self) -> dict[str, Any]:
+        assert not self.armed, "counted before it was taken back"
+        return {"kind": self.kind, "set": {}, "struck": self.hits}
+
+
+@pytest.mark.parametrize(
+    ("patched", "descriptors", "fault", "outcome"),
+    [
+        # What fails in any code has to fail in a baseline; idle engines ask for no descriptor.
+        (False, 0, IdleFault("fail_page_alloc", only_engines=False, hits=0), Outcome.ERROR),
+        (False, 0, IdleFault("fail_page_alloc", only_engines=False, hits=1), Outcome.PASS),
+        (False, 0, IdleFault("failslab", only_engines=True, hits=0), Outcome.PASS),
+        (False, 5, IdleFault("failslab", only_engines=True, hits=0), Outcome.ERROR),
+        (True, 0, IdleFault("failslab", only_engines=True, hits=0), Outcome.ERROR),
+        (True, 5, IdleFault("failslab", only_engines=False, hits=0), Outcome.ERROR),
+        (True, 5, IdleFault("failslab", only_engines=True, hits=2), Outcome.PASS),
+    ],
+)
+def test_a_fault_of_the_kernel_that_never_strikes_is_an_error(
+    tmp_path: Path, patched: bool, descriptors: int, fault: Any, outcome: Outcome
+) -> None:
+    def run(session: Session[Any, Any]) -> None:
+        session.armed.append(fault)
+        session.findings.device = DeviceCounters(
+            descriptors=descriptors, bytes=0, interrupts=0, errors=0
+        )
+        passing(session)
+
+    what = Experiment(
+        "scripted", "", Parameters, lambda lab, _p: [ModePlan("one", "", patched, lab)], run
+    )
+    record = carry_out(what, tmp_path, RunOptions(faults=(Fault("kernel", fault.kind),)))
+    assert record.outcome is outcome
+    if outcome is Outcome.ERROR:
+        assert "none failed: nothing was tested" in (record.modes[0].error or "")
+
+
+def test_a_fault_of_the_kernel_that_is_never_armed_is_an_error(tmp_path: Path) -> None:
+    options = RunOptions(faults=(Fault("kernel", "failslab"),))
+    record = carry_out(experiment(passing), tmp_path, options)
+    assert record.outcome is Outcome.ERROR
+    assert "never injects what was asked for" in (record.modes[0].error or "")
 
 
 def test_each_mode_says_on_what_it_ran(tmp_path: Path) -> None:

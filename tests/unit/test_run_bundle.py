@@ -147,6 +147,40 @@ def whole_record() -> dict[str, Any]:
     return json.loads(record(compaction_mode("dma")).model_dump_json(by_alias=True))
 
 
+@pytest.mark.parametrize(
+    ("outcome", "booted", "clock", "verdict"),
+    [
+        ("ERROR", False, "virtual", Verdict.NOTHING_RAN),
+        ("ERROR", False, "host", Verdict.NOTHING_RAN),
+        ("ERROR", None, "virtual", Verdict.NOTHING_RAN),  # an older record doesn't say
+        ("ERROR", True, "virtual", Verdict.IDENTICAL),  # a premise that failed again
+        ("ERROR", True, "host", Verdict.SAME_OUTCOMES),
+        ("CRASH", False, "virtual", Verdict.IDENTICAL),  # on its way up
+    ],
+)
+def test_guests_that_never_came_up_are_never_identical(
+    outcome: str, booted: bool | None, clock: str, verdict: Verdict
+) -> None:
+    there = whole_record()
+    there["clock"] = clock
+    (mode,) = there["modes"]
+    mode |= {"outcome": outcome, "booted": booted, "error": "awaited: QEMU\nseen: none"}
+    if booted is None:
+        del mode["booted"]
+    told = compare_records(there, copy.deepcopy(there))
+    assert told.verdict is verdict
+    if verdict is Verdict.NOTHING_RAN:
+        assert told.verdict.exit_code == 3
+        assert told.why == "there no mode ran: dma: awaited: QEMU seen: none"
+
+
+def test_a_mode_that_ran_beside_one_that_could_not_is_compared() -> None:
+    there = whole_record()
+    (mode,) = there["modes"]
+    there["modes"].append({**mode, "name": "other", "outcome": "ERROR", "booted": False})
+    assert compare_records(there, copy.deepcopy(there)).verdict is Verdict.IDENTICAL
+
+
 def test_only_host_may_differ() -> None:
     there, here = whole_record(), whole_record()
     here["host"]["duration_s"] = 99.0

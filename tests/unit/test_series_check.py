@@ -57,9 +57,81 @@ def test_what_the_base_says_as_well_is_not_the_series() -> None:
         said("sparse", 9, "unused 'x'"),  # of another tool
         said("W=1", 11, "unused 'x'", "n.c"),  # in another file
     ]
-    assert added_messages(base, with_it) == with_it[1:]
-    assert added_messages(base, base) == []
-    assert added_messages([], with_it) == with_it
+    assert added_messages(base, with_it, {}) == with_it[1:]
+    assert added_messages(base, base, {}) == []
+    assert added_messages([], with_it, {}) == with_it
+
+
+def test_a_message_on_a_line_of_the_series_is_the_series_whatever_the_base_says() -> None:
+    base = [said("W=1", 200, "unused variable 'ret'")]
+    with_it = [said("W=1", 10, "unused variable 'ret'"), said("W=1", 205, "unused variable 'ret'")]
+    lines = {"m.c": {10: 1}}
+    assert added_messages(base, with_it, lines) == with_it[:1]
+    # the base's own is gone, and there is one of the same kind elsewhere
+    assert added_messages(base, with_it[:1], lines) == with_it[:1]
+    assert added_messages(base, with_it[:1], {"n.c": {10: 1}}) == []
+
+
+# What each tool says about a file in mm/, called as kbuild calls it (LC_ALL=C): gcc 12 with
+# -Wunused-variable, its assembler, sparse 0.6.5~rc1, and "kernel-doc -none" of 6.12.117, 7.2.13
+# and 7.3.4.
+SAID = {
+    "gcc": ("../mm/kd.c:7:13: warning: unused variable 'ret' [-Wunused-variable]", 7),
+    "as": ("../mm/w.S:2: Warning: value 0x12c truncated to 0x2c", 2),
+    "sparse": (
+        "../mm/kd.c:5:5: warning: symbol 'foo' was not declared. Should it be static?",
+        5,
+    ),
+    "kernel-doc of 6.12": (
+        "../mm/kd.c:6: warning: Function parameter or struct member 'b' not described in 'foo'",
+        6,
+    ),
+    "kernel-doc of 7.2": (
+        "Warning: ../mm/kd.c:5 function parameter 'b' not described in 'foo'",
+        5,
+    ),
+    "kernel-doc of 7.3": (
+        "Warning: ../mm/kd.c:5 function parameter 'b' not described in 'foo'",
+        5,
+    ),
+}
+
+
+@pytest.mark.parametrize("tool", SAID)
+def test_what_each_tool_says_is_read(tool: str) -> None:
+    said_so, line = SAID[tool]
+    log = f"  CC      mm/kd.o\n{said_so}\n    7 |         int ret;\nmake: Leaving directory\n"
+    (found,) = object_check._messages("W=1", log)
+    assert found.file == ("mm/w.S" if tool == "as" else "mm/kd.c")
+    assert found.line == line
+    assert said_so.endswith(found.text)
+    assert found.text[:8] in {"unused v", "value 0x", "symbol '", "Function", "function"}
+
+
+def test_no_file_of_a_series_is_passed_over(tmp_path: Path) -> None:
+    out = tmp_path / "out-plain"
+    built = ("mm/m.c", "arch/x86/lib/memcpy_64.S")
+    touched = (
+        *(*built, "mm/off.c", "arch/x86/lib/off.S", "mm/Kconfig", "mm/Kconfig.debug"),
+        *("mm/Makefile", "rust/kernel/x.rs", "arch/arm/boot/dts/x.dts", "MAINTAINERS"),
+        *("tools/x.c", "mm/x.lds", "lib/.kunitconfig"),
+    )
+    for name in touched:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    for name in built:
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / f"{name[:-2]}.o").touch()
+    done = SeriesCheck("7.3", "0.6.5")
+    objects = series_check._objects(out, [*touched, "mm/removed.rs"], done)
+    assert objects == ["mm/m.o", "arch/x86/lib/memcpy_64.o"]
+    unread = {item.file: item.tool for item in done.unread}
+    assert unread == {
+        **{"mm/off.c": "sparse", "arch/x86/lib/off.S": "W=1", "rust/kernel/x.rs": "W=1"},
+        **{"arch/arm/boot/dts/x.dts": "W=1", "mm/x.lds": "W=1"},
+    }
+    assert {*objects, *unread, *done.skipped} >= {*touched} - {*built}
+    assert object_check.source_of(tmp_path, objects[1]) == built[1]
 
 
 def test_a_line_is_put_down_to_its_patch(tmp_path: Path) -> None:
