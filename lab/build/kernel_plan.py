@@ -31,6 +31,7 @@ _RECIPE = (
     "build/kconfig.py",
     "build/local_tree.py",
     "build/merge.py",
+    "build/obstacle.py",
     "build/profiling.py",
     "build/source_tree.py",
     "build/toolchain.py",

@@ -25,7 +25,7 @@ def repository(tmp_path: Path) -> Path:
     folder = tmp_path / "linux"
     (folder / "mm").mkdir(parents=True)
     file = folder / "mm" / "a.c"
-    file.write_text("".join(f"line {at}\n" for at in range(1, 11)))
+    file.write_text("".join(f"line {at}\n\n" for at in range(1, 11)))
     git(folder, "init", "-q", "-b", "main")
     git(folder, "add", "-A")
     git(folder, "commit", "-qm", "base")
@@ -48,6 +48,7 @@ def test_a_range_of_commits_is_a_series_whatever_the_users_settings(repository: 
         ("color.ui", "always"),
         ("diff.context", "0"),
         ("log.showSignature", "true"),
+        ("diff.suppressBlankEmpty", "true"),
     ):
         git(repository, "config", name, value)
     assert read_series(f"{repository}:v1..").hash == before.hash
