@@ -54,6 +54,22 @@ def test_a_range_of_commits_is_a_series_whatever_the_users_settings(repository: 
     assert read_series(f"{repository}:v1..").hash == before.hash
 
 
+def test_an_empty_commit_such_as_a_cover_letter_is_left_out(repository: Path) -> None:
+    before = read_series(f"{repository}:v1..main")
+    git(repository, "checkout", "-q", "-b", "prepared", "v1")
+    git(repository, "commit", "-q", "--allow-empty", "-m", "EDITME: cover")
+    git(repository, "cherry-pick", "v1..main")
+    series = read_series(f"{repository}:v1..prepared")
+    assert series.hash == before.hash
+    (note,) = series.notes
+    assert note.startswith("left out, it changes nothing: commit ")
+    assert note.endswith("EDITME: cover")
+    with pytest.raises(ConfigError, match="commits that change nothing"):
+        read_series(f"{repository}:v1..prepared~3")
+    with pytest.raises(ConfigError, match="which is one version"):
+        read_series(f"{repository}:v1..main", 2)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
