@@ -26,6 +26,7 @@ _RECIPE = (
     "build/kernel.py",
     "build/kernel_plan.py",
     "build/kernel_tree.py",
+    "build/fit.py",
     "build/git.py",
     "build/inherit.py",
     "build/kconfig.py",
