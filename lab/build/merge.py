@@ -222,9 +222,10 @@ class _Scratch:
         """
         known = [found for patch in self.series.patches for found in _OLD_BLOB.findall(patch.diff)]
         wanted = b"".join(blob + b"\n" for blob in dict.fromkeys(known))
-        theirs = Repository(
-            self.place, own=True, variables={"GIT_ALTERNATE_OBJECT_DIRECTORIES": str(objects)}
-        )
+        # In quotes, because git takes a colon for the end of a directory.
+        quoted = str(objects).replace("\\", "\\\\").replace('"', '\\"')
+        variables = {"GIT_ALTERNATE_OBJECT_DIRECTORIES": f'"{quoted}"'}
+        theirs = Repository(self.place, own=True, variables=variables)
         answer = theirs.tell("cat-file", "--batch-check", stdin=wanted)
         there = [line.split()[0] for line in answer.splitlines() if line.split()[1:2] == [b"blob"]]
         packed = theirs.tell(

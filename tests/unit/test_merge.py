@@ -346,9 +346,11 @@ def test_a_files_time_is_never_set_through_a_link(
     assert choose_donor([donor], base, tree) is None
 
 
+@pytest.mark.parametrize("name", ["linux", 'a:b "c" \\d'])
 def test_objects_of_a_users_repository_keep_their_times(
-    author: Author, base: Path, tree: Path
+    author: Author, base: Path, tree: Path, name: str
 ) -> None:
+    author.tree = author.tree.rename(author.tree.with_name(name))
     objects = author.tree / ".git" / "objects"
     for path in objects.rglob("*"):
         os.utime(path, (1_000_000_000, 1_000_000_000))
@@ -360,3 +362,13 @@ def test_objects_of_a_users_repository_keep_their_times(
     )
     assert merge.merged == [2], "a blob of that repository was needed"
     assert {path: path.stat().st_mtime_ns for path in objects.rglob("*")} == before
+
+
+def test_patches_without_a_blob_apply_beside_a_repository(
+    author: Author, base: Path, tree: Path, tmp_path: Path
+) -> None:
+    link(base, tree)
+    new = given(tmp_path, NEW.format("mm/new.c", 100644))
+    series = Series(new.origin, new.patches, objects=author.tree / ".git" / "objects")
+    apply_series(series, base, tree, label="base", others={})
+    assert (tree / "mm" / "new.c").read_text() == "new\n"
