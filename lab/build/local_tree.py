@@ -32,12 +32,14 @@ _COPIED = ".dcbm-lab-copied.json"
 _MAX_UNTRACKED_BYTES = 256 << 20
 _EVERY = 2000
 _SUBMODULE = b"160000"
+_USUAL = (b"H 100644 ", b"H 100755 ", b"H 120000 ")  # nearly all of a hundred thousand
 _OUTPUT = "out-"  # output directories are in the copy, and no source of what is patched there
 _KERNEL_FILES = ("Makefile", "Kbuild", "Kconfig", "MAINTAINERS")
 _DIFF = (
     *("diff", "HEAD", "--binary", "--full-index", "--no-renames", "--no-color", "--no-ext-diff"),
     *("--no-textconv", "--src-prefix=a/", "--dst-prefix=b/", "--unified=3"),
-    *("--diff-algorithm=myers", "--submodule=short"),
+    *("--diff-algorithm=myers", "--submodule=short", "--inter-hunk-context=0"),
+    *("--indent-heuristic", "-O/dev/null"),
 )
 _HINT = "name the top directory of a kernel's git tree or worktree, or of an unpacked release"
 
@@ -186,7 +188,10 @@ def _look_at_all(reader: Repository) -> None:
         ConfigError: source that the copy could not have, or that the lab's own files would hide.
     """
     unlooked = []
+    output = f"\t{_OUTPUT}".encode()
     for entry in reader.tell("ls-files", "-z", "-v", "--stage").split(b"\0")[:-1]:
+        if entry.startswith(_USUAL) and output not in entry:
+            continue
         facts, _tab, raw = entry.partition(b"\t")
         kind, mode = facts.split(b" ")[:2]
         name = os.fsdecode(raw)

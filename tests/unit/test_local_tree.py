@@ -317,12 +317,28 @@ def test_source_where_the_lab_builds_is_refused(tree: Path, known: str) -> None:
         inspect_tree(tree)
 
 
-def test_a_setting_for_empty_lines_makes_no_difference(tree: Path) -> None:
-    (tree / "mm" / "a.c").write_text("a\n\n\n")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("suppressBlankEmpty", "true"),
+        ("interHunkContext", "9"),
+        ("indentHeuristic", "false"),
+        ("orderFile", "order"),
+        ("noprefix", "true"),
+        ("context", "0"),
+        ("renames", "copies"),
+    ],
+)
+def test_a_setting_for_diffs_makes_no_difference(tree: Path, name: str, value: str) -> None:
+    block = "if x\n\ta\nfi\n\n"
+    (tree / "mm" / "a.c").write_text("a\n" + "\n" * 9 + block + "b\n")
     git(tree, "commit", "-qam", "empty lines")
-    (tree / "mm" / "a.c").write_text("b\n\n\n")
+    (tree / "mm" / "a.c").write_text("c\n" + "\n" * 9 + block * 2 + "d\n")
+    (tree / "mm" / "b.c").write_text("changed\n")
+    (tree / ".git" / "info" / "exclude").write_text("/order\n")
+    (tree / "order").write_text("mm/b.c\nmm/a.c\n")
     before = inspect_tree(tree)
-    git(tree, "config", "diff.suppressBlankEmpty", "true")
+    git(tree, "config", f"diff.{name}", value)
     assert inspect_tree(tree) == before
 
 
