@@ -28,7 +28,8 @@ from lab.cache import hash_file
 from lab.errors import BuildError, ConfigError
 from lab.progress import Progress
 
-_COPIED = ".dcbm-lab-copied.json"
+_COPIED = ".dcbm-lab-copy.json"
+_DOUBTED = ".dcbm-lab-copied.json"  # of versions that followed links: all is compared once more
 _MAX_UNTRACKED_BYTES = 256 << 20
 _EVERY = 2000
 _SUBMODULE = b"160000"
@@ -120,6 +121,7 @@ def copy_tree(tree: LocalTree, target: Path, progress: Progress) -> bool:
     """
     known_at = target.with_name(_COPIED)
     known = _read_known(known_at, target)
+    target.with_name(_DOUBTED).unlink(missing_ok=True)
     known_at.unlink(missing_ok=True)  # half a copy knows nothing
     names = _source_names(tree)
     changed = False
@@ -197,7 +199,11 @@ def _look_at_all(reader: Repository) -> None:
         name = os.fsdecode(raw)
         file = reader.path / name
         if mode == _SUBMODULE and file.is_dir() and any(file.iterdir()):
-            _refuse_source(reader.path, f"{name}, a submodule", "remove it in a worktree")
+            _refuse_source(
+                reader.path,
+                f"{name}, a submodule",
+                "empty its folder, or give a worktree without it",
+            )
         if name.startswith(_OUTPUT):
             _refuse_source(reader.path, f"{name}: the lab builds in {_OUTPUT}…", "rename it")
         if kind in {b"S", b"s"} and not os.path.lexists(file):

@@ -146,7 +146,7 @@ def test_a_second_copy_replaces_what_changed_and_nothing_else(tree: Path, tmp_pa
 def test_half_a_copy_is_made_whole(tree: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     copy_tree(inspect_tree(tree), copy, SilentProgress())
-    (tmp_path / ".dcbm-lab-copied.json").unlink()
+    (tmp_path / ".dcbm-lab-copy.json").unlink()
     (copy / "mm" / "b.c").write_text("half")
     (copy / "mm" / "stale.c").write_text("of another time")
     (copy / "out-plain").mkdir()
@@ -236,7 +236,7 @@ def test_what_takes_anothers_place_is_copied_and_the_tree_stays_as_it_was(  # no
     git(tree, "commit", "-qm", was)
     copy_tree(inspect_tree(tree), copy, SilentProgress())
     if half:
-        (tmp_path / ".dcbm-lab-copied.json").unlink()
+        (tmp_path / ".dcbm-lab-copy.json").unlink()
     put(tree, becomes)
     if commits:
         git(tree, "add", "-A")
@@ -248,6 +248,16 @@ def test_what_takes_anothers_place_is_copied_and_the_tree_stays_as_it_was(  # no
     copy_tree(inspect_tree(tree), fresh, SilentProgress())
     assert contents(copy) == contents(fresh)
     assert not copy_tree(inspect_tree(tree), copy, SilentProgress())
+
+
+def test_a_copy_that_an_older_version_spoiled_is_mended(tree: Path, tmp_path: Path) -> None:
+    """It followed links in the copy; what it wrote down says that all is well."""
+    copy = tmp_path / "copy"
+    copy_tree(inspect_tree(tree), copy, SilentProgress())
+    (tmp_path / ".dcbm-lab-copy.json").rename(tmp_path / ".dcbm-lab-copied.json")
+    (copy / "mm" / "b.c").write_text("what a link led to\n")
+    assert copy_tree(inspect_tree(tree), copy, SilentProgress())
+    assert (copy / "mm" / "b.c").read_text() == "b\n"
 
 
 def contents(copy: Path) -> dict[str, str]:
