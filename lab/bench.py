@@ -13,6 +13,7 @@ from typing import Literal
 
 from lab.build import cpio
 from lab.build.extra_files import compose_extra, gather, read_image, write_initramfs
+from lab.build.fit import Fit
 from lab.build.given_kernel import GivenArtifact, GivenKernel, lacks, take_given_kernel
 from lab.build.image import ImageArtifact, build_given_image, build_image
 from lab.build.inputs import Inputs
@@ -175,7 +176,7 @@ def prepare(
     inputs = inputs or Inputs()
     cache = Cache()
     choices = _check([choice_of(mode, inputs) for mode in modes])
-    _say_inputs(inputs, progress)
+    say_inputs(inputs, progress)
     base = qemu_base_of(modes)
     qemu = build_qemu(cache, progress, base)
     names = sorted({name for mode in modes for name in mode.modules})
@@ -231,7 +232,7 @@ def _check(choices: Sequence[Choice]) -> list[Choice]:
     return once
 
 
-def _say_inputs(inputs: Inputs, progress: Progress) -> None:
+def say_inputs(inputs: Inputs, progress: Progress) -> None:
     """Say how the series was read and what a given kernel lacks, before it costs time."""
     for note in inputs.series.notes if inputs.series is not None else ():
         progress.warn(note)
@@ -299,7 +300,7 @@ def build_parts(
     wanted: list[Choice] = []
     if kernels or images:
         wanted = _check([inputs.choose(lab.kernel, patched=on) for on in (False, True)])
-        _say_inputs(inputs, progress)
+        say_inputs(inputs, progress)
     built: list[tuple[str, Path]] = []
     if qemu:
         built.append(("QEMU", build_qemu(cache, progress, lab.qemu.base).binary))
@@ -316,14 +317,20 @@ def build_parts(
 
 def identity(kernel: KernelArtifact | GivenArtifact) -> KernelIdentity:
     """What a record says about a kernel."""
+    fit = kernel.fit if isinstance(kernel, KernelArtifact) else Fit()
     return KernelIdentity(
         base=kernel.base,
         release=kernel.release,
         variant=kernel.variant,
         series=kernel.series,
         patches=[
-            PatchIdentity(subject=subject, patch_id=patch_id)
-            for subject, patch_id in kernel.patches
+            PatchIdentity(
+                subject=subject,
+                patch_id=patch_id,
+                merged=number in fit.merged,
+                known=number in fit.known,
+            )
+            for number, (subject, patch_id) in enumerate(kernel.patches, 1)
         ],
         version=kernel.version,
         fallback=kernel.fallback,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
@@ -81,6 +81,7 @@ def kernel_build(
     """Build a patched kernel, or one after each patch, and name the first patch that fails."""
     signal.signal(signal.SIGTERM, terminate)
     with failures():
+        from lab.bench import build_parts, say_inputs  # noqa: PLC0415 - others start without
         from lab.build.inputs import read_inputs  # noqa: PLC0415 - others start without
 
         inputs = read_inputs(
@@ -94,9 +95,7 @@ def kernel_build(
         if not each:
             if experiment or parameters:
                 raise OptionError("--run and its parameters need --each; or use: dcbm-lab run")
-            from lab import bench  # noqa: PLC0415 - others start without
-
-            built = bench.build_parts(
+            built = build_parts(
                 lab, open_progress(), qemu=False, kernels=True, images=False, inputs=inputs
             )
             for what, path in built:
@@ -107,6 +106,7 @@ def kernel_build(
         chosen = choose_experiment(experiment, directories) if experiment else None
         run_on: Callable[[Inputs, int], Outcome] | None = None
         progress = open_progress()
+        say_inputs(inputs, progress)
         if chosen is not None:
             run_on = partial(
                 _run_on,
@@ -139,6 +139,7 @@ def kernel_check(
     """Say what checkpatch, W=1 and sparse find in a series that the base hasn't already."""
     signal.signal(signal.SIGTERM, terminate)
     with failures():
+        from lab.bench import say_inputs  # noqa: PLC0415 - others start without
         from lab.build.inputs import read_inputs  # noqa: PLC0415 - others start without
         from lab.build.kernel_plan import KernelChoice  # noqa: PLC0415 - others start without
         from lab.build.series_check import check_series  # noqa: PLC0415 - others start without
@@ -158,17 +159,20 @@ def kernel_check(
         choice = inputs.choose(lab.kernel, patched=True)
         if not isinstance(choice, KernelChoice) or not choice.patched:
             raise OptionError("a tree as it is has no series to check: give --series, too")
-        done = check_series(Cache(), choice, open_progress())
-        raise typer.Exit(_say_check(done, as_json=as_json).exit_code)
+        progress = open_progress()
+        say_inputs(inputs, progress)
+        done = check_series(Cache(), choice, progress)
+        notes = inputs.series.notes if inputs.series is not None else ()
+        raise typer.Exit(_say_check(done, notes, as_json=as_json).exit_code)
 
 
-def _say_check(done: SeriesCheck, *, as_json: bool) -> Outcome:
+def _say_check(done: SeriesCheck, notes: Sequence[str], *, as_json: bool) -> Outcome:
     """Print what became of a series; FAIL with a finding, ERROR where a file was not read."""
     parts = [Outcome.FAIL] if done.findings else []
     parts += [Outcome.ERROR] if done.unread else []
     outcome = worst(parts) if parts else Outcome.PASS
     if as_json:
-        typer.echo(json.dumps({"outcome": outcome.value, **asdict(done)}, indent=2))
+        typer.echo(json.dumps({"outcome": outcome.value, "notes": notes, **asdict(done)}, indent=2))
         return outcome
     for found in done.findings:
         where = f"{found.file}:{found.line}: " if found.file else ""

@@ -185,10 +185,16 @@ class Cell(_Model):
 
 
 class PatchIdentity(_Model):
-    """A patch of a series: its subject and its ``git patch-id --stable``."""
+    """A patch of a series: its subject and its ``git patch-id --stable``.
+
+    `merged` says that it went on by a three-way merge, `known` that it changes nothing because the
+    base has it already.
+    """
 
     subject: str
     patch_id: str
+    merged: bool = False
+    known: bool = False
 
 
 class KernelIdentity(_Model):

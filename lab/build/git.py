@@ -29,7 +29,10 @@ _OWN = {
 }
 # In a user's repository nothing is written: no lock, no refreshed index, no daemon.
 _THEIRS = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1"}
-_THEIR_OPTIONS = ("-c", "core.fsmonitor=false", "-c", "core.quotePath=true")
+_THEIR_OPTIONS = (
+    *("-c", "core.fsmonitor=false", "-c", "core.quotePath=true"),
+    *("-c", "diff.suppressBlankEmpty=false"),
+)
 
 
 @dataclass(frozen=True)

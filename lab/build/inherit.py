@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lab.build.merge import Change
+from lab.build.obstacle import find_obstacle
 
 CHANGES = ".dcbm-lab-changes"
 _HEADER_WEIGHT = 100  # a header is in many objects
@@ -48,6 +49,8 @@ def choose_donor(donors: Sequence[Path], vanilla: Path, tree: Path) -> Path | No
             differing = _differing(wanted, _changes_of(other, vanilla))
         except (OSError, ValueError):
             continue
+        if any((tree / path).is_symlink() for path in differing):
+            continue  # make looks at the time of what a link leads to, which others share
         cost = sum(_HEADER_WEIGHT if path.endswith(".h") else 1 for path in differing)
         if best is None or cost < best[0]:
             best = (cost, other)
@@ -60,15 +63,15 @@ def set_times(donor: Path, vanilla: Path, tree: Path) -> None:
     differing = _differing(wanted, had)
     for path in {*wanted, *had}:
         file = tree / path
-        if not file.exists():
-            continue
+        if find_obstacle(tree, path) is not None or not os.path.lexists(file):
+            continue  # and a link's own time counts, not that of what it leads to
         if path not in differing:
-            info = (donor / path).stat()
-            os.utime(file, ns=(info.st_atime_ns, info.st_mtime_ns))
+            info = (donor / path).lstat()
+            os.utime(file, ns=(info.st_atime_ns, info.st_mtime_ns), follow_symlinks=False)
             continue
         if path not in wanted:
             _unshare(file)  # the base's own file: its time there means something too
-        os.utime(file)
+        os.utime(file, follow_symlinks=False)
 
 
 def _changes_of(tree: Path, vanilla: Path) -> Changes:
@@ -83,5 +86,5 @@ def _differing(one: Changes, other: Changes) -> set[str]:
 def _unshare(file: Path) -> None:
     """Make a file with several links one of its own."""
     partial = file.with_name(f".{file.name}.dcbm-lab-partial")
-    shutil.copy2(file, partial)
+    shutil.copy2(file, partial, follow_symlinks=False)
     partial.replace(file)

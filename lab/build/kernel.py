@@ -7,6 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.build.fit import FIT, Fit, read_fit
 from lab.build.kernel_plan import KernelChoice, KernelPlan, make_plan
 from lab.build.kernel_tree import (
     build_dir,
@@ -33,6 +34,7 @@ _FILES = {
     "System.map": "System.map",
     "Module.symvers": "Module.symvers",
 }
+_KEPT_FIT = "fit.json"
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,11 @@ class KernelArtifact:
         return [(patch.subject, patch.patch_id) for patch in series.patches] if series else []
 
     @property
+    def fit(self) -> Fit:
+        """How those patches went on."""
+        return read_fit(self.path / _KEPT_FIT) if self.plan.series else Fit()
+
+    @property
     def commit(self) -> str | None:
         """HEAD of the local tree that is its source; None for a pinned one."""
         return self.plan.local.commit if self.plan.local else None
@@ -148,8 +155,10 @@ def build_kernel(cache: Cache, choice: KernelChoice, progress: Progress) -> Kern
         BuildError: it doesn't build, or its configuration isn't what the fragments say.
     """
     plan = make_plan(cache, choice, progress)
-    if plan.series is not None and cache.find("kernel", plan.key) is None:
-        prepare_source(cache, plan, progress)  # a patch that doesn't apply is said at once
+    known = cache.find("kernel", plan.key) is not None
+    if plan.series is not None and not known:
+        # a patch that doesn't apply is said at once, and so is one that changes nothing
+        prepare_source(cache, plan, progress).say(plan.series, progress)
         # its output directory is where the patched build starts
         build_kernel(cache, choice.below(), progress)
 
@@ -159,7 +168,10 @@ def build_kernel(cache: Cache, choice: KernelChoice, progress: Progress) -> Kern
 
     path = cache.entry("kernel", plan.key, build, title=choice.label, progress=progress)
     release = (path / "release").read_text(encoding="utf-8").strip()
-    return KernelArtifact(path, release, build_dir(cache, plan), plan)
+    kernel = KernelArtifact(path, release, build_dir(cache, plan), plan)
+    if plan.series is not None and known:
+        kernel.fit.say(plan.series, progress)
+    return kernel
 
 
 def _collect(cache: Cache, plan: KernelPlan, out: Path, directory: Path) -> None:
@@ -170,6 +182,8 @@ def _collect(cache: Cache, plan: KernelPlan, out: Path, directory: Path) -> None
         except OSError as error:
             awaited = f"{name} from the build of {plan.choice.label}"
             raise BuildError(awaited, str(error), log=log_path(cache, plan)) from error
+    if plan.series is not None:
+        shutil.copyfile(out.parent / FIT, directory / _KEPT_FIT)
     release = ask_program(
         [*make_command(out), "-s", "kernelrelease"],
         awaited="the kernel's release",

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lab.build import kconfig
+from lab.build.fit import FIT, Fit, read_fit
 from lab.build.inherit import choose_donor, set_times, write_changes
 from lab.build.kconfig import split_known
 from lab.build.kernel_plan import KernelPlan
@@ -89,8 +90,11 @@ def open_build(cache: Cache, plan: KernelPlan, progress: Progress) -> Iterator[P
         yield out
 
 
-def prepare_source(cache: Cache, plan: KernelPlan, progress: Progress) -> None:
+def prepare_source(cache: Cache, plan: KernelPlan, progress: Progress) -> Fit:
     """Make sure of a kernel's source, patches applied, before anything is built.
+
+    Returns:
+        How the patches went on.
 
     Raises:
         SourceError: it can't be unpacked.
@@ -99,7 +103,8 @@ def prepare_source(cache: Cache, plan: KernelPlan, progress: Progress) -> None:
     with cache.worktree("kernel", plan.work_name, progress, plan.choice.label) as tree:
         if tree.interrupted:
             _sweep(tree)
-        _prepare_source(tree.path, plan, log_path(cache, plan), progress)
+        source = _prepare_source(tree.path, plan, log_path(cache, plan), progress)
+        return read_fit(source / FIT) if plan.series is not None else Fit()
 
 
 def keep_coverage(plan: KernelPlan, out: Path, directory: Path) -> None:
@@ -164,7 +169,8 @@ def _prepare_source(root: Path, plan: KernelPlan, log: Path, progress: Progress)
     elif not vanilla.is_dir():
         unpack(plan.fetched, vanilla, log, progress)
     tree = root / plan.tree_name
-    if plan.series is not None and not tree.is_dir():
+    if plan.series is not None and not (tree / FIT).is_file():
+        shutil.rmtree(tree, ignore_errors=True)
         _patch_tree(plan, plan.series, tree, log, progress)
     tree.touch()
     return tree
@@ -185,11 +191,8 @@ def _patch_tree(
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
-    for name in merge.merged:
-        progress.note(f"merged three ways: {name}")
-    for name in merge.known:
-        progress.warn(f"changes nothing, the base has it already: {name}")
     write_changes(fresh, merge.changes)
+    Fit(tuple(merge.merged), tuple(merge.known)).write(fresh / FIT)
     fresh.replace(tree)
 
 

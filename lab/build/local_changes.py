@@ -8,7 +8,7 @@ from pathlib import Path
 from lab.build.git import Repository
 
 # Private there: a change in that file would give every kernel another key and build it again.
-from lab.build.local_tree import _DIFF, LocalTree, _names, _reader
+from lab.build.local_tree import _DIFF, LocalTree, _reader, _untracked
 from lab.errors import ConfigError
 
 TRACKED, UNTRACKED = "tracked.patch", "untracked.patch"
@@ -30,8 +30,7 @@ def write_changes(tree: LocalTree, folder: Path) -> list[str]:
     folder.mkdir(parents=True, exist_ok=True)
     with _reader(tree.path) as repository:
         tracked = repository.tell(*_DIFF)
-        listed = repository.tell("ls-files", "-z", "--others", "--exclude-standard")
-        untracked = b"".join(_added(repository, name) for name in _names(listed))
+        untracked = b"".join(_added(repository, name) for name in _untracked(repository))
     written = []
     for name, content in ((TRACKED, tracked), (UNTRACKED, untracked)):
         if content:

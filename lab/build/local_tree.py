@@ -13,26 +13,34 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from lab.build.git import Repository
+from lab.build.obstacle import Parents, find_obstacle
 from lab.build.source_tree import identify_tree
 from lab.cache import hash_file
 from lab.errors import BuildError, ConfigError
 from lab.progress import Progress
 
-_COPIED = ".dcbm-lab-copied.json"
+_COPIED = ".dcbm-lab-copy.json"
+_DOUBTED = ".dcbm-lab-copied.json"  # of versions that followed links: all is compared once more
 _MAX_UNTRACKED_BYTES = 256 << 20
 _EVERY = 2000
+_SUBMODULE = b"160000"
+_USUAL = (b"H 100644 ", b"H 100755 ", b"H 120000 ")  # nearly all of a hundred thousand
+_OUTPUT = "out-"  # output directories are in the copy, and no source of what is patched there
 _KERNEL_FILES = ("Makefile", "Kbuild", "Kconfig", "MAINTAINERS")
 _DIFF = (
     *("diff", "HEAD", "--binary", "--full-index", "--no-renames", "--no-color", "--no-ext-diff"),
     *("--no-textconv", "--src-prefix=a/", "--dst-prefix=b/", "--unified=3"),
-    *("--diff-algorithm=myers", "--submodule=short"),
+    *("--diff-algorithm=myers", "--submodule=short", "--inter-hunk-context=0"),
+    *("--indent-heuristic", "-O/dev/null"),
 )
 _HINT = "name the top directory of a kernel's git tree or worktree, or of an unpacked release"
 
@@ -90,7 +98,7 @@ def inspect_tree(given: Path) -> LocalTree:
         digest = hashlib.sha256()
         diff = repository.tell(*_DIFF)
         digest.update(diff)
-        untracked = _names(repository.tell("ls-files", "-z", "--others", "--exclude-standard"))
+        untracked = _untracked(repository)
         _assert_small(path, untracked)
         for name in untracked:
             digest.update(_describe(path, name))
@@ -113,24 +121,27 @@ def copy_tree(tree: LocalTree, target: Path, progress: Progress) -> bool:
     """
     known_at = target.with_name(_COPIED)
     known = _read_known(known_at, target)
+    target.with_name(_DOUBTED).unlink(missing_ok=True)
     known_at.unlink(missing_ok=True)  # half a copy knows nothing
     names = _source_names(tree)
-    now: dict[str, list[int]] = {}
     changed = False
     with progress.step(f"copying what changed in {tree.path}") as step:
         target.mkdir(parents=True, exist_ok=True)
-        for number, name in enumerate(names):
+        now = _signatures(tree.path, names)
+        # First what is gone: a folder may have taken the place of a file or a link, or the reverse.
+        for name in sorted(known.keys() - now.keys()):
+            changed = True
+            _remove(target, name)
+        parents = Parents(target)
+        for number, (name, signature) in enumerate(now.items()):
             if number % _EVERY == 0:
-                step.update(name, number / len(names))
-            signature = _signature(tree.path / name)
-            if signature is None:
-                continue
-            now[name] = signature
+                step.update(name, number / len(now))
+            obstacle = parents.obstacle(name)
+            if obstacle is not None:
+                (target / obstacle).unlink()
+                parents = Parents(target)
             if known.get(name) != signature or not os.path.lexists(target / name):
                 changed |= _copy(tree.path / name, target / name)
-        for name in known.keys() - now.keys():
-            changed = True
-            (target / name).unlink(missing_ok=True)
     if inspect_tree(tree.path).identity != tree.identity:
         raise BuildError(
             f"a tree that stays as it is while it is copied: {tree.path}",
@@ -144,6 +155,9 @@ def copy_tree(tree: LocalTree, target: Path, progress: Progress) -> bool:
 def _inspect_plain(path: Path, awaited: str) -> LocalTree:
     """A tree that git doesn't know, such as an unpacked release."""
     built = [name for name in (".config", "include/config", "vmlinux") if (path / name).exists()]
+    for item in path.iterdir():
+        if item.name.startswith(_OUTPUT):
+            _refuse_source(path, f"{item.name}: the lab builds in {_OUTPUT}…", "rename it")
     if built:
         raise ConfigError(
             f"{awaited} without a build in it",
@@ -162,8 +176,69 @@ def _reader(path: Path) -> Iterator[Repository]:
         copy = Path(folder) / "index"
         original = Path(os.fsdecode(index.rstrip(b"\n")))
         if original.is_file():
-            shutil.copyfile(original, copy)
-        yield Repository(path, variables={"GIT_INDEX_FILE": str(copy)})
+            # With its time: git doubts what is no older than the index, and compares it.
+            shutil.copy2(original, copy)
+        reader = Repository(path, variables={"GIT_INDEX_FILE": str(copy)})
+        _look_at_all(reader)
+        yield reader
+
+
+def _look_at_all(reader: Repository) -> None:
+    """Make git look at every file, also at those that it was told not to look at.
+
+    Raises:
+        ConfigError: source that the copy could not have, or that the lab's own files would hide.
+    """
+    unlooked = []
+    output = f"\t{_OUTPUT}".encode()
+    for entry in reader.tell("ls-files", "-z", "-v", "--stage").split(b"\0")[:-1]:
+        if entry.startswith(_USUAL) and output not in entry:
+            continue
+        facts, _tab, raw = entry.partition(b"\t")
+        kind, mode = facts.split(b" ")[:2]
+        name = os.fsdecode(raw)
+        file = reader.path / name
+        if mode == _SUBMODULE and file.is_dir() and any(file.iterdir()):
+            _refuse_source(
+                reader.path,
+                f"{name}, a submodule",
+                "empty its folder, or give a worktree without it",
+            )
+        if name.startswith(_OUTPUT):
+            _refuse_source(reader.path, f"{name}: the lab builds in {_OUTPUT}…", "rename it")
+        if kind in {b"S", b"s"} and not os.path.lexists(file):
+            _refuse_source(
+                reader.path,
+                f"{name} isn't checked out (git sparse-checkout)",
+                "git sparse-checkout disable, or a worktree that has everything",
+            )
+        if kind.islower() or kind == b"S":
+            unlooked.append(raw + b"\0")
+    if unlooked:
+        # In the copy of the index alone, which must not become two files, one of them the user's.
+        command = ("-c", "core.splitIndex=false", "update-index", "-z")
+        for option in ("--no-assume-unchanged", "--no-skip-worktree"):
+            reader.tell(*command, option, "--stdin", stdin=b"".join(unlooked))
+
+
+def _refuse_source(path: Path, seen: str, hint: str) -> NoReturn:
+    raise ConfigError(f"source that can be copied out of {path}", seen, hint=hint)
+
+
+def _untracked(reader: Repository) -> list[str]:
+    """Files that git neither knows nor ignores.
+
+    Raises:
+        ConfigError: a repository is among them, whose files git doesn't tell.
+    """
+    names = _names(reader.tell("ls-files", "-z", "--others", "--exclude-standard"))
+    for name in names:
+        if name.endswith("/"):
+            hint = "move it away, or name it in .git/info/exclude: then it isn't copied"
+            _refuse_source(reader.path, f"{name}, a repository within it", hint)
+        if name.startswith(_OUTPUT):
+            _refuse_source(reader.path, f"{name}: the lab builds in {_OUTPUT}…", "rename it")
+    return names
 
 
 def _names(listed: bytes) -> list[str]:
@@ -204,15 +279,24 @@ def _describe(path: Path, name: str) -> bytes:
     return f"file {name} {run} {hash_file(file)}\n".encode(errors="surrogateescape")
 
 
-def _signature(file: Path) -> list[int] | None:
-    """What changes when a file does; None for what is neither file nor link."""
-    try:
-        info = file.lstat()
-    except FileNotFoundError:
-        return None
-    if not (file.is_symlink() or file.is_file()):
-        return None
-    return [info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_mode]
+def _signatures(tree: Path, names: list[str]) -> dict[str, list[int]]:
+    """What changes when a file does, of all files and links that are there.
+
+    What git knows below a folder that is a link now isn't there, whatever the link leads to.
+    """
+    found: dict[str, list[int]] = {}
+    parents = Parents(tree)
+    for name in names:
+        if parents.obstacle(name) is not None:
+            continue
+        try:
+            info = (tree / name).lstat()
+        except FileNotFoundError:
+            continue
+        if stat.S_ISLNK(info.st_mode) or stat.S_ISREG(info.st_mode):
+            times = (info.st_mtime_ns, info.st_ctime_ns)
+            found[name] = [info.st_ino, info.st_size, *times, info.st_mode]
+    return found
 
 
 def _read_known(path: Path, target: Path) -> dict[str, list[int]]:
@@ -224,8 +308,18 @@ def _read_known(path: Path, target: Path) -> dict[str, list[int]]:
         for directory, folders, files in os.walk(target):
             if Path(directory) == target:
                 folders[:] = [name for name in folders if not name.startswith("out-")]
-            data.update({os.path.relpath(Path(directory) / name, target): [] for name in files})
+            links = [name for name in folders if (Path(directory) / name).is_symlink()]
+            data.update(
+                {os.path.relpath(Path(directory) / name, target): [] for name in (*files, *links)}
+            )
     return dict(data)
+
+
+def _remove(target: Path, name: str) -> None:
+    """Remove a file of the copy; one that a link leads to is none of it."""
+    file = target / name
+    if find_obstacle(target, name) is None and (file.is_symlink() or not file.is_dir()):
+        file.unlink(missing_ok=True)
 
 
 def _copy(source: Path, target: Path) -> bool:

@@ -19,14 +19,16 @@ from lab.errors import ConfigError
 
 _GZIP = b"\x1f\x8b"
 # A separator has a date and a header below it; a line of a message that starts with "From " hasn't.
-_SEPARATOR = re.compile(rb"^From [^\n]*\d\d:\d\d[^\n]*\d{4}[^\n]*\n(?=[!-9;-~]+:)", re.MULTILINE)
+_SEPARATOR = re.compile(rb"^From ([^\n]*)\n(?=[!-9;-~]+:)", re.MULTILINE)
+_TIME, _YEAR = re.compile(rb"\d\d:\d\d"), re.compile(rb"\d{4}")
 _HEADER = re.compile(rb"^(?:From |[!-9;-~]+:)")
 _BRACKETS = re.compile(r"^\s*((?:\[[^\]]*\]\s*)+)")
-_NUMBERS = re.compile(r"(\d+)\s*/\s*(\d+)")
-_VERSION = re.compile(r"(?<![A-Za-z0-9])v(\d+)(?![A-Za-z0-9])", re.IGNORECASE)
-_REPLY = re.compile(
-    r"^\s*(?:\[[^\]]*\]\s*)?(?:re|aw|sv|antw|vs|fwd?)\s*(?:\[\d+\])?\s*:", re.IGNORECASE
-)
+_NUMBERS = re.compile(r"(?<![\w./])(\d+)\s*/\s*(\d+)(?![\w./])")
+_VERSION = re.compile(r"(?:(?<![A-Za-z0-9])|(?<=PATCH))v(\d+)(?![A-Za-z0-9])", re.IGNORECASE)
+_REPLY = re.compile(r"^\s*(?:re|aw|sv|antw|vs|fwd?)\s*(?:\[\d+\])?\s*:", re.IGNORECASE)
+_IS_PATCH = re.compile(r"\b(?:PATCH|RFC)|\d/\d", re.IGNORECASE)
+_ANY_PATCH = re.compile(r"\[[^\]]*PATCH[^\]]*\]", re.IGNORECASE)
+_NOT_THE_PATCH = re.compile(r"(?:inter|range)-?diff", re.IGNORECASE)
 _PATCH_TYPES = {"text/plain", "text/x-patch", "text/x-diff", "application/x-patch"}
 
 
@@ -47,12 +49,14 @@ class Mail:
         place: where it stands, for messages.
         subject: the whole subject.
         title: the subject without its brackets.
-        tag: what the brackets say.
+        tag: what the brackets say; of a reply, what those of its subject say of the other mail.
         is_reply: answers to patches quote them, and are none.
         text: its text parts, decoded.
         problem: why its text can't be used.
         remark: what may have damaged a diff in it.
         sender: its author, for a patch's sign-off; None where it says none.
+        answers: whether it says which mail it answers; patches of a thread do, too.
+        left_out: attachments with a diff that is none of the patch.
     """
 
     place: str
@@ -64,6 +68,14 @@ class Mail:
     problem: str | None = None
     remark: str | None = None
     sender: str | None = None
+    answers: bool = False
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def announces(self) -> bool:
+        """Whether its subject says that it is part of a series, with a diff or without."""
+        brackets = self.subject.removesuffix(self.title)
+        return not self.is_reply and (self.tag.number is not None or "PATCH" in brackets.upper())
 
     @property
     def is_patch(self) -> bool:
@@ -102,12 +114,17 @@ def _content(path: Path) -> bytes:
 
 
 def _split(raw: bytes) -> list[bytes]:
-    starts = [found.start() for found in _SEPARATOR.finditer(raw)]
+    starts = [found.start() for found in _SEPARATOR.finditer(raw) if _has_date(found[1])]
     if not starts or raw[: starts[0]].strip():
         starts.insert(0, 0)
     ends = [*starts[1:], len(raw)]
     pieces = [raw[start:end] for start, end in zip(starts, ends, strict=True)]
     return [piece for piece in pieces if piece.strip()]
+
+
+def _has_date(line: bytes) -> bool:
+    time = _TIME.search(line)
+    return time is not None and _YEAR.search(line, time.end()) is not None
 
 
 def _read_mail(raw: bytes, place: str, stem: str) -> Mail:
@@ -116,29 +133,42 @@ def _read_mail(raw: bytes, place: str, stem: str) -> Mail:
     raw = raw.lstrip()
     message = message_from_bytes(raw.partition(b"\n")[2] if raw.startswith(b"From ") else raw)
     subject = _header(message, "Subject") or stem
-    text, problem, remark = _text(message)
     found = _BRACKETS.match(subject)
+    brackets, title = (found[1], subject[found.end() :]) if found else ("", subject)
+    answers = "In-Reply-To" in message or "References" in message
+    is_reply = _is_reply(brackets, title, answers=answers)
+    other = _ANY_PATCH.search(title) if is_reply else None
+    text, problem, remark, left_out = _text(message)
     return Mail(
         place=place,
         subject=subject,
-        title=subject[found.end() :].strip() if found else subject,
-        tag=read_tag(found[1] if found else ""),
-        is_reply=_REPLY.match(subject) is not None,
+        title=title.strip(),
+        tag=read_tag(other[0] if other else brackets),
+        is_reply=is_reply,
         text=text,
         problem=problem,
         remark=remark,
         sender=_header(message, "From") or None,
+        answers=answers,
+        left_out=left_out,
     )
 
 
+def _is_reply(brackets: str, title: str, *, answers: bool) -> bool:
+    """Whether a subject is that of an answer; ``[PATCH] fw: …`` is about firmware."""
+    if _IS_PATCH.search(brackets) or not _REPLY.match(title):
+        return False
+    return answers or _ANY_PATCH.search(title) is not None
+
+
 def read_tag(brackets: str) -> Tag:
-    """Version and numbers out of ``[RFC PATCH v3 2/6]``."""
+    """Version and numbers out of ``[RFC PATCH v3 2/6]``; kernels as in 5.10/5.15 are neither."""
     version = _VERSION.search(brackets)
-    numbers = _NUMBERS.search(brackets)
+    numbers = _NUMBERS.findall(brackets)
     return Tag(
         version=int(version[1]) if version else 1,
-        number=int(numbers[1]) if numbers else None,
-        total=int(numbers[2]) if numbers else None,
+        number=int(numbers[-1][0]) if numbers else None,
+        total=int(numbers[-1][1]) if numbers else None,
     )
 
 
@@ -153,9 +183,13 @@ def _header(message: Message, name: str) -> str:
     return " ".join(text.split())
 
 
-def _text(message: Message) -> tuple[bytes, str | None, str | None]:
-    """All text of a mail, why it can't be used, and what may have damaged it."""
-    pieces: list[bytes] = []
+def _text(message: Message) -> tuple[bytes, str | None, str | None, tuple[str, ...]]:
+    """The text of a mail, why it can't be used, what may have damaged it, and what isn't of it.
+
+    A diff in the mail itself is the patch; attached ones count where there is none.
+    """
+    inline: list[bytes] = []
+    attached: list[tuple[str, bytes]] = []
     problem = remark = None
     for part in message.walk():
         name = part.get_filename() or ""
@@ -168,8 +202,18 @@ def _text(message: Message) -> tuple[bytes, str | None, str | None]:
         problem = problem or wrong
         if part.get_param("format") == "flowed":
             remark = "the mail is format=flowed, which breaks long lines and moves spaces"
-        pieces.append(_unix(text))
-    return b"\n".join(pieces), problem, remark
+        if name or part.get_content_type() != "text/plain":
+            attached.append((name, _unix(text)))
+        else:
+            inline.append(_unix(text))
+    whole = any(has_diff(text) for text in inline)
+    others = [
+        (name, text)
+        for name, text in attached
+        if has_diff(text) and (whole or _NOT_THE_PATCH.search(name))
+    ]
+    pieces = [*inline, *(text for name, text in attached if (name, text) not in others)]
+    return b"\n".join(pieces), problem, remark, tuple(name or "a part" for name, _text in others)
 
 
 def _to_utf8(payload: bytes, charset: str | None) -> tuple[bytes, str | None]:

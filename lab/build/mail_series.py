@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lab.build.mail import Mail
-from lab.build.patch import Patch, has_diff, make_patch
+from lab.build.patch import Patch, has_diff, make_patch, read_diff
 from lab.errors import ConfigError
 
 _BASE = re.compile(rb"^base-commit: ([0-9a-f]{12,64})\s*$", re.MULTILINE)
 _PREREQUISITE = re.compile(rb"^prerequisite-patch-id: ([0-9a-f]{40,64})\s*$", re.MULTILINE)
+# Of a diff that came twice: made on another base, its lines and blobs have other numbers.
+_MOVED = re.compile(rb"^(?:@@ -[\d,]+ \+[\d,]+ @@.*|index .*\n)", re.MULTILINE)
 _THREAD_HINT = "get the whole thread, as from b4 mbox or a mailing-list archive's mbox"
 
 
@@ -40,10 +42,11 @@ def choose_series(mails: Sequence[Mail], where: str, version: int | None = None)
         ConfigError: there is none, it isn't whole, there are two, or a patch is damaged.
     """
     candidates = [mail for mail in mails if mail.is_patch]
-    tagged = [mail for mail in mails if mail.tag.number is not None and not mail.is_reply]
+    announced = [mail for mail in mails if mail.announces]
+    tagged = [mail for mail in announced if mail.tag.number is not None]
     if not candidates:
         _refuse_nothing(mails, where, tagged)
-    versions = sorted({mail.tag.version for mail in candidates})
+    versions = sorted({mail.tag.version for mail in (*candidates, *announced)})
     wanted = versions[-1] if version is None else version
     if wanted not in versions:
         raise ConfigError(
@@ -51,22 +54,30 @@ def choose_series(mails: Sequence[Mail], where: str, version: int | None = None)
             f"versions {', '.join(str(known) for known in versions)}",
             hint="ask for one of those with --series-version",
         )
-    notes = []
-    if len(versions) > 1:
-        others = ", ".join(f"v{known}" for known in versions if known != wanted)
-        notes.append(f"{where} holds several versions: taking v{wanted}, leaving {others}")
+    notes = _say_versions(mails, where, versions, wanted)
     of_version = [mail for mail in tagged if mail.tag.version == wanted]
     chosen = [mail for mail in candidates if mail.tag.version == wanted]
-    numbered = [mail for mail in chosen if mail.tag.number is not None]
-    if numbered:
+    if of_version:
         notes += [
             f"{mail.place} is left out, it has no number in the series: {mail.subject}"
             for mail in chosen
             if mail.tag.number is None
         ]
-        chosen = _in_order(numbered, of_version, where, wanted, versions)
+        chosen = _in_order(chosen, of_version, where, wanted, versions)
     else:
-        chosen = _without_repetition(chosen)
+        empty = [mail for mail in announced if mail.tag.version == wanted and not mail.is_patch]
+        chosen = _without_numbers(chosen, empty, where, wanted, versions)
+        notes += [f"{mail.place} is left out, it has no diff: {mail.subject}" for mail in empty]
+        notes += [
+            f"{mail.place} answers another mail and is applied all the same: {mail.subject}"
+            for mail in chosen
+            if mail.answers and len(chosen) > 1
+        ]
+    notes += [
+        f"an attachment of {mail.place} is left out: {name}"
+        for mail in chosen
+        for name in mail.left_out
+    ]
     texts = [mail.text for mail in (*of_version, *chosen)]
     return MailedSeries(
         patches=tuple(_to_patch(mail) for mail in chosen),
@@ -96,8 +107,21 @@ def _refuse_nothing(mails: Sequence[Mail], where: str, tagged: Sequence[Mail]) -
     raise ConfigError(awaited, seen, hint=_THREAD_HINT)
 
 
+def _say_versions(
+    mails: Sequence[Mail], where: str, versions: Sequence[int], wanted: int
+) -> list[str]:
+    notes = []
+    if len(versions) > 1:
+        others = ", ".join(f"v{known}" for known in versions if known != wanted)
+        notes.append(f"{where} holds several versions: taking v{wanted}, leaving {others}")
+    answered = max((mail.tag.version for mail in mails if mail.is_reply), default=0)
+    if answered > versions[-1]:
+        notes.append(f"{where} has replies to v{answered}, but nothing of v{answered} itself")
+    return notes
+
+
 def _in_order(
-    numbered: Sequence[Mail],
+    chosen: Sequence[Mail],
     tagged: Sequence[Mail],
     where: str,
     version: int,
@@ -105,13 +129,20 @@ def _in_order(
 ) -> list[Mail]:
     """The patches by their numbers.
 
+    Args:
+        chosen: the patches of the version.
+        tagged: all of the version that has a number, the cover letter among them.
+        where: what was read, for messages.
+        version: the version.
+        versions: all versions that there are.
+
     Raises:
-        ConfigError: some are missing, or two mails claim the same place.
+        ConfigError: some are missing or too many, or two mails claim the same place.
     """
-    totals = sorted({mail.tag.total or 0 for mail in numbered})
+    totals = sorted({mail.tag.total or 0 for mail in tagged})
     if len(totals) > 1:
         firsts = [
-            next(repr(mail.subject) for mail in numbered if mail.tag.total == total)
+            next(repr(mail.subject) for mail in tagged if mail.tag.total == total)
             for total in totals
         ]
         raise ConfigError(
@@ -120,55 +151,99 @@ def _in_order(
             + "; ".join(firsts),
             hint="keep one of them in the file",
         )
+    total = totals[0]
     places: dict[int, Mail] = {}
-    for mail in numbered:
-        number = mail.tag.number or 0
+    for mail in chosen:
+        number = mail.tag.number
+        if number is None:
+            continue
+        if number > total:
+            raise ConfigError(
+                f"{total} patches of version {version} in {where}",
+                f"one with the number {number}: {mail.place}: {mail.subject}",
+                hint="correct its subject, or leave it out",
+            )
         known = places.setdefault(number, mail)
         if known.text.strip() != mail.text.strip() and not _same_diff(known, mail):
             raise ConfigError(
-                f"one patch {number}/{totals[0]} of version {version} in {where}",
+                f"one patch {number}/{total} of version {version} in {where}",
                 f"two that differ: {known.place} and {mail.place}: {mail.subject}",
                 hint="keep the right one",
             )
-    missing = [number for number in range(1, totals[0] + 1) if number not in places]
+    missing = [number for number in range(1, total + 1) if number not in places]
     if missing:
         empty = [mail for mail in tagged if mail.tag.number in missing]
-        seen = f"missing: {', '.join(f'{number}/{totals[0]}' for number in missing)}"
+        seen = f"missing: {', '.join(f'{number}/{total}' for number in missing)}"
         if empty:
             seen += f"; {empty[0].place} has that number and no diff: {empty[0].subject}"
-        older = [known for known in versions if known != version]
-        hint = _THREAD_HINT
-        if older:
-            hint += f"; or take version {older[-1]} (--series-version {older[-1]})"
+        awaited = f"all {total} patches of version {version} in {where}"
+        raise ConfigError(awaited, seen, hint=_other_version(version, versions))
+    return [places[number] for number in range(1, total + 1)]
+
+
+def _other_version(version: int, versions: Sequence[int]) -> str:
+    older = [known for known in versions if known != version]
+    if not older:
+        return _THREAD_HINT
+    return f"{_THREAD_HINT}; or take version {older[-1]} (--series-version {older[-1]})"
+
+
+def _without_numbers(
+    chosen: Sequence[Mail],
+    empty: Sequence[Mail],
+    where: str,
+    version: int,
+    versions: Sequence[int],
+) -> list[Mail]:
+    """The patches in the order in which they came, each once.
+
+    Raises:
+        ConfigError: there is none, only mails that say they are.
+    """
+    if not chosen:
         raise ConfigError(
-            f"all {totals[0]} patches of version {version} in {where}", seen, hint=hint
+            f"a patch of version {version} in {where}",
+            f"{empty[0].place} has no diff: {empty[0].subject}",
+            hint=_other_version(version, versions),
         )
-    return [places[number] for number in range(1, totals[0] + 1)]
+    kept: dict[tuple[str, bytes], Mail] = {}
+    for mail in chosen:
+        diff = b"" if mail.problem else _unmoved(mail)
+        kept.setdefault((mail.title, diff), mail)
+    return list(kept.values())
 
 
 def _same_diff(one: Mail, other: Mail) -> bool:
-    """Whether two mails bring the same change, as after a resend."""
-    if not (has_diff(one.text) and has_diff(other.text)):
-        return False
-    return _to_patch(one).patch_id == _to_patch(other).patch_id
+    """Whether two mails bring the same change to the last space, as after a resend."""
+    return has_diff(one.text) and has_diff(other.text) and _unmoved(one) == _unmoved(other)
 
 
-def _without_repetition(mails: Sequence[Mail]) -> list[Mail]:
-    kept: list[Mail] = []
-    for mail in mails:
-        if not any(mail.title == known.title and _same_diff(mail, known) for known in kept):
-            kept.append(mail)
-    return kept
+def _unmoved(mail: Mail) -> bytes:
+    """The diff in a mail without what another base changes in it."""
+    return _MOVED.sub(b"@@", read_diff(_name(mail), mail.text, mail.remark))
 
 
-def _to_patch(mail: Mail) -> Patch:
-    name = f"{mail.place}: {mail.title}" if mail.title != mail.place else mail.place
-    if mail.tag.number is not None:
-        name = f"patch {mail.tag.number}/{mail.tag.total}: {mail.title}"
+def assert_readable(mail: Mail) -> None:
+    """Refuse a mail whose text can't be used.
+
+    Raises:
+        ConfigError: its character set can't be read.
+    """
     if mail.problem is not None:
         raise ConfigError(
             f"readable text in {mail.place}: {mail.subject}",
             mail.problem,
             hint="save the mail as UTF-8, or give the patch as a file",
         )
-    return make_patch(name, mail.title, mail.text, mail.remark, author=mail.sender)
+
+
+def _name(mail: Mail) -> str:
+    """How messages call the patch in a mail."""
+    if mail.tag.number is not None:
+        return f"patch {mail.tag.number}/{mail.tag.total}: {mail.title}"
+    return f"{mail.place}: {mail.title}" if mail.title != mail.place else mail.place
+
+
+def _to_patch(mail: Mail) -> Patch:
+    assert_readable(mail)
+    return make_patch(_name(mail), mail.title, mail.text, mail.remark, author=mail.sender)

@@ -10,6 +10,7 @@ repository that the series comes from.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tempfile
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.build.git import Repository
+from lab.build.obstacle import describe_obstacle, find_obstacle
 from lab.build.patch import Patch
 from lab.build.series import Series
 from lab.errors import BuildError, HostError
@@ -28,6 +30,7 @@ _OTHER_ERROR = re.compile(r"^error: (.+)$", re.MULTILINE)
 _SHOWN_LINES = 6
 _LINK = "120000"
 _EXECUTABLE = "100755"
+_OLD_BLOB = re.compile(rb"^index ([0-9a-f]{40,64})\.\.", re.MULTILINE)
 # In git blame --porcelain each line of the file has one: commit, line then, line now.
 _BLAMED = re.compile(r"^([0-9a-f]{40,64}) \d+ (\d+)", re.MULTILINE)
 
@@ -46,14 +49,14 @@ class Merge:
 
     Attributes:
         changes: every file that differs from the base, by path; None where it is deleted.
-        merged: patches that needed a three-way merge.
-        known: patches that change nothing: the base has them already.
+        merged: numbers, from 1, of the patches that needed a three-way merge.
+        known: numbers of those that change nothing: the base has them already.
         trees: git's names of what the base was and of what each patch made of it.
     """
 
     changes: dict[str, Change | None] = field(default_factory=dict)
-    merged: list[str] = field(default_factory=list)
-    known: list[str] = field(default_factory=list)
+    merged: list[int] = field(default_factory=list)
+    known: list[int] = field(default_factory=list)
     trees: list[str] = field(default_factory=list)
 
 
@@ -137,16 +140,17 @@ class _Scratch:
         info.mkdir(exist_ok=True)
         (info / "attributes").write_text("* -text -filter -ident\n")
         if series.objects is not None:
-            alternates = place / ".git" / "objects" / "info" / "alternates"
-            alternates.parent.mkdir(exist_ok=True)
-            alternates.write_text(f"{series.objects}\n")
+            self._take_blobs(series.objects)
 
     def apply_to(self, base: Path) -> tuple[Merge, _Refusal | None]:
         """Apply the series to a base's files; what it made so far stays known as blobs."""
         start = self._seed(base)
         merge = Merge(trees=[start])
-        for patch in self.series.patches:
+        for number, patch in enumerate(self.series.patches, 1):
             before = merge.trees[-1]
+            obstacle = self._obstacle(base, patch)
+            if obstacle is not None:
+                return merge, _Refusal(patch, obstacle)
             plain = self.git.ask("apply", "--index", "--whitespace=nowarn", "-", stdin=patch.diff)
             if not plain.ok:
                 three = self.git.ask(
@@ -155,10 +159,10 @@ class _Scratch:
                 if not three.ok:
                     refusal = _Refusal(patch, self._diagnose(patch, before, three.said))
                     return merge, refusal
-                merge.merged.append(patch.name)
+                merge.merged.append(number)
             merge.trees.append(self._tree())
             if merge.trees[-1] == before:
-                merge.known.append(patch.name)
+                merge.known.append(number)
         merge.changes = self._changes(start)
         return merge, None
 
@@ -181,19 +185,69 @@ class _Scratch:
         return added
 
     def write(self, merge: Merge, tree: Path) -> None:
-        """Bring the changes into a tree."""
+        """Bring the changes into a tree; nothing in it that is a link is followed.
+
+        Raises:
+            BuildError: a file's place is taken by what the series doesn't remove.
+        """
         for path, change in merge.changes.items():
-            target = tree / path
-            target.unlink(missing_ok=True)
-            if change is None:
-                continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            content = self.git.tell("cat-file", "blob", change.blob)
-            if change.mode == _LINK:
-                target.symlink_to(content.decode("utf-8", errors="surrogateescape"))
-                continue
-            target.write_bytes(content)
-            target.chmod(0o755 if change.mode == _EXECUTABLE else 0o644)
+            if change is None and find_obstacle(tree, path) is None:
+                (tree / path).unlink(missing_ok=True)
+        for path, change in merge.changes.items():
+            if change is not None:
+                self._write_file(tree, path, change)
+
+    def _write_file(self, tree: Path, path: str, change: Change) -> None:
+        target = tree / path
+        obstacle = find_obstacle(tree, path)
+        if obstacle is not None:
+            seen = f"{obstacle} is {describe_obstacle(tree, obstacle)}"
+            raise BuildError(f"a folder for {path} in the patched tree", seen)
+        if target.is_dir() and not target.is_symlink():
+            for folder, _folders, _files in os.walk(target, topdown=False):
+                Path(folder).rmdir()  # the series has removed what was in it
+        target.unlink(missing_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        content = self.git.tell("cat-file", "blob", change.blob)
+        if change.mode == _LINK:
+            target.symlink_to(content.decode("utf-8", errors="surrogateescape"))
+            return
+        target.write_bytes(content)
+        target.chmod(0o755 if change.mode == _EXECUTABLE else 0o644)
+
+    def _take_blobs(self, objects: Path) -> None:
+        """Copy the blobs that the patches were made from out of a user's repository.
+
+        Were it an alternate, git would give new times to the objects there that it finds again.
+        """
+        known = [found for patch in self.series.patches for found in _OLD_BLOB.findall(patch.diff)]
+        wanted = b"".join(blob + b"\n" for blob in dict.fromkeys(known))
+        # In quotes, because git takes a colon for the end of a directory.
+        quoted = str(objects).replace("\\", "\\\\").replace('"', '\\"')
+        variables = {"GIT_ALTERNATE_OBJECT_DIRECTORIES": f'"{quoted}"'}
+        theirs = Repository(self.place, own=True, variables=variables)
+        answer = theirs.tell("cat-file", "--batch-check", stdin=wanted)
+        there = [line.split()[0] for line in answer.splitlines() if line.split()[1:2] == [b"blob"]]
+        packed = theirs.tell(
+            "pack-objects", "--stdout", "--quiet", stdin=b"".join(blob + b"\n" for blob in there)
+        )
+        self.git.tell("unpack-objects", "-q", stdin=packed)
+
+    def _obstacle(self, base: Path, patch: Patch) -> str | None:
+        """Why a file that a patch names can't be at its place, which git doesn't always say."""
+        for path in patch.paths:
+            for root, decided in ((base, self.paths), (self.place, patch.paths)):
+                # What the series itself, or this patch, makes of it is seen in the next round.
+                parent = find_obstacle(root, path)
+                if parent is not None and parent not in decided:
+                    return f"{path}: {parent} is {describe_obstacle(root, parent)}, not a folder"
+                if (root / path).is_symlink() or parent is not None:
+                    continue
+                for folder, _folders, files in os.walk(root / path):
+                    inside = (Path(folder, name).relative_to(root).as_posix() for name in files)
+                    if any(name not in decided for name in inside):
+                        return f"{path} is a folder, not a file"
+        return None
 
     def _seed(self, base: Path) -> str:
         """Make index and working files those of a base; returns their git tree."""
@@ -203,6 +257,8 @@ class _Scratch:
                 shutil.rmtree(item) if item.is_dir() and not item.is_symlink() else item.unlink()
         for path in self.paths:
             source, target = base / path, self.place / path
+            if find_obstacle(base, path) is not None:
+                continue  # not in the base, whatever a link leads to
             if source.is_symlink() or source.is_file():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(source, target, follow_symlinks=False)

@@ -23,6 +23,7 @@ _EXTENDED = (
     *(b"similarity index ", b"dissimilarity index ", b"rename ", b"copy "),
 )
 _NAMED = (b"rename from ", b"rename to ", b"copy from ", b"copy to ")
+_SUBMODULE = re.compile(rb"(?:(?:old|new|new file|deleted file) mode |index \S+ )160000$", re.M)
 _HINT = "get the patch again from where it was published, as raw text (b4, or a mail's raw form)"
 
 
@@ -103,6 +104,17 @@ def make_patch(
     return Patch(name, subject, diff, changes, patch_id(diff), remark, message, author)
 
 
+def read_diff(name: str, text: bytes, remark: str | None = None) -> bytes:
+    """The diff alone in a text, as `make_patch` finds it.
+
+    Raises:
+        ConfigError: there is no diff, it is damaged, or it changes a binary file.
+    """
+    reader = _Reader(name, text, remark)
+    reader.read()
+    return b"".join(reader.kept)
+
+
 class _Reader:
     """Reads a diff line by line and keeps the lines that belong to it."""
 
@@ -150,6 +162,8 @@ class _Reader:
                 line = self._line()
                 if line.startswith(_BINARY):
                     self._refuse_binary(first)
+                if _SUBMODULE.match(line):
+                    self._refuse_submodule(first)
                 if line.startswith(_NAMED):
                     paths.append(_unquote(line.split(b" ", 2)[2]))
                 self._take()
@@ -194,7 +208,7 @@ class _Reader:
         if self._line().startswith(b"\\"):
             self._take()
         line = self._line()
-        if line[:1] in {b"+", b"-"} and not line.startswith(b"--"):
+        if line[:1] in {b"+", b"-", b" "} and not line.startswith(b"--"):
             self._refuse(f"{where} ({header}): more lines than its header counts", line)
         return Hunk(number, int(found[1]), header)
 
@@ -211,6 +225,14 @@ class _Reader:
             f"text changes alone in {self.name}",
             f"a binary change of {paths[-1] if paths else _shown(command)}",
             hint="leave that file out of the series, or give a tree that has it (--tree)",
+        )
+
+    def _refuse_submodule(self, command: bytes) -> NoReturn:
+        paths = _paths_of_command(command)
+        raise ConfigError(
+            f"changes of files alone in {self.name}",
+            f"a submodule: {paths[-1] if paths else _shown(command)}",
+            hint="leave it out of the series: no kernel is built from submodules",
         )
 
 

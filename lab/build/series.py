@@ -10,8 +10,8 @@ from pathlib import Path
 
 from lab.build.git import Repository
 from lab.build.mail import read_mails
-from lab.build.mail_series import MailedSeries, choose_series
-from lab.build.patch import Patch, make_patch
+from lab.build.mail_series import MailedSeries, assert_readable, choose_series
+from lab.build.patch import Patch, has_diff, make_patch
 from lab.errors import ConfigError
 
 ORDER = "series"
@@ -21,6 +21,8 @@ _DIFF_OPTIONS = (
     *("--full-index", "--binary", "--no-renames", "--no-color", "--no-ext-diff", "--no-textconv"),
     *("--src-prefix=a/", "--dst-prefix=b/", "--unified=3", "--diff-algorithm=myers"),
 )
+_STRIPPED = "-p1"  # quilt's word for what git writes
+_MAX_LOOK_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -83,12 +85,22 @@ def read_series(given: str | Path, version: int | None = None) -> Series:
     found = _RANGE.fullmatch(str(given))
     if found is not None and Path(found["repository"]).expanduser().is_dir():
         repository = Path(found["repository"]).expanduser()
+        _assert_no_version(version, "a range of commits")
         return _read_range(repository, found["first"], found["last"] or "HEAD")
     raise ConfigError(
         "a series: an mbox, a folder of patches, or commits as REPOSITORY:A..B",
         f"nothing at {given}",
         hint="check the path",
     )
+
+
+def _assert_no_version(version: int | None, what: str) -> None:
+    if version is not None:
+        raise ConfigError(
+            f"mails of several versions to take version {version} from",
+            f"{what}, which is one version",
+            hint="leave --series-version out",
+        )
 
 
 def _of_mails(origin: str, found: MailedSeries) -> Series:
@@ -98,23 +110,48 @@ def _of_mails(origin: str, found: MailedSeries) -> Series:
 def _read_folder(folder: Path, version: int | None) -> Series:
     """A folder of patches, each a mail or a bare diff."""
     if (folder / ORDER).is_file():
+        _assert_no_version(version, f"the queue {folder}")
         return read_queue(folder)
-    files = sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES)
+    names = [path for path in folder.iterdir() if path.is_file()]
+    files = sorted((path for path in names if _is_patch_name(path)), key=_by_numbers)
     if not files:
         looks = "a git repository" if (folder / ".git").exists() else "no file *.patch"
         raise ConfigError(f"patches in {folder}", looks, hint="for commits give REPOSITORY:A..B")
     mails = [mail for path in files for mail in read_mails(path)]
-    return _of_mails(str(folder), choose_series(mails, str(folder), version))
+    series = _of_mails(str(folder), choose_series(mails, str(folder), version))
+    aside = [path.name for path in sorted(names) if path not in files and _looks_like_patch(path)]
+    notes = tuple(f"left out, it isn't called *.patch: {name}" for name in aside)
+    return replace(series, notes=series.notes + notes)
+
+
+def _is_patch_name(path: Path) -> bool:
+    return path.name.removesuffix(".gz").endswith(_SUFFIXES)
+
+
+def _by_numbers(path: Path) -> list[tuple[int, str]]:
+    """Sorts 2 before 10."""
+    return [
+        (int(part), "") if part.isdigit() else (-1, part)
+        for part in re.split(r"([0-9]+)", path.name)
+    ]
+
+
+def _looks_like_patch(path: Path) -> bool:
+    if path.name.startswith(".") or path.stat().st_size > _MAX_LOOK_BYTES:
+        return False
+    return has_diff(path.read_bytes())
 
 
 def read_queue(folder: Path) -> Series:
     """A patch queue: its file ``series`` names every patch, in order.
 
     Raises:
-        ConfigError: there is no such file, it names a patch that isn't there or none, or a patch is
-            damaged.
+        ConfigError: there is no such file, it names a patch that isn't there or none, wants one
+            applied otherwise than as it is, or a patch is damaged.
     """
     mails = [mail for path in _read_order(folder) for mail in read_mails(path)]
+    for mail in mails:
+        assert_readable(mail)
     patches = tuple(
         make_patch(mail.place, mail.title, mail.text, mail.remark, author=mail.sender)
         for mail in mails
@@ -135,6 +172,13 @@ def _read_order(folder: Path) -> list[Path]:
         raise ConfigError(f"a patch queue at {folder}", str(error)) from error
     names = [line.partition("#")[0].split() for line in lines]
     patches = [folder / words[0] for words in names if words]
+    for words in names:
+        if words[1:] and words[1:] != [_STRIPPED]:
+            raise ConfigError(
+                f"patches in {order} that are applied as they are",
+                f"{' '.join(words)!r}, with options",
+                hint="write the patch as git does (a/, b/), and turned round where it says -R",
+            )
     missing = [patch.name for patch in patches if not patch.is_file()]
     if missing or not patches:
         raise ConfigError(
@@ -169,19 +213,29 @@ def _read_range(path: Path, first: str, last: str) -> Series:
     merges = [commit[0] for commit in commits if len(commit) != 2]  # noqa: PLR2004 - itself, parent
     if merges:
         raise ConfigError(awaited, f"{merges[0][:12]} has not one parent", hint=hint)
-    patches = tuple(_read_commit(repository, commit[0]) for commit in commits)
+    found = [_read_commit(repository, commit[0]) for commit in commits]
+    patches = tuple(patch for patch in found if isinstance(patch, Patch))
+    if not patches:
+        raise ConfigError(awaited, "commits that change nothing", hint=hint)
+    notes = tuple(
+        f"left out, it changes nothing: {name}" for name in found if isinstance(name, str)
+    )
     objects = repository.tell("rev-parse", "--path-format=absolute", "--git-path", "objects")
     origin = f"{path.name}:{first}..{last}"
     base = repository.tell("rev-parse", f"{commits[0][0]}^").decode().strip()
-    return Series(origin, patches, base, objects=Path(objects.decode().strip()))
+    return Series(origin, patches, base, objects=Path(objects.decode().strip()), notes=notes)
 
 
-def _read_commit(repository: Repository, commit: str) -> Patch:
+def _read_commit(repository: Repository, commit: str) -> Patch | str:
+    """A commit as a patch; its name where it is empty, as one that keeps a cover letter."""
     subject = repository.tell("log", "-1", "--format=%s", "--no-show-signature", commit)
     about = ("log", "-1", "--no-show-signature", commit)
     author = repository.tell(*about, "--format=%an <%ae>").decode("utf-8", errors="replace")
     message = repository.tell(*about, "--format=%b")
     diff = repository.tell("diff-tree", "-p", "--no-commit-id", *_DIFF_OPTIONS, commit)
     title = subject.decode("utf-8", errors="replace").strip()
-    patch = make_patch(f"commit {commit[:12]}: {title}", title, diff, author=author.strip())
+    name = f"commit {commit[:12]}: {title}"
+    if not diff:
+        return name
+    patch = make_patch(name, title, diff, author=author.strip())
     return replace(patch, message=message)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -15,8 +16,10 @@ from test_cli import own as own  # noqa: PLC0414 - a fixture
 from test_run import ScriptedBench
 
 from lab import each
+from lab.build import series_check
 from lab.build.inputs import Inputs, read_inputs
 from lab.build.kernel_plan import KernelChoice, queue_of
+from lab.build.series_check import SeriesCheck
 from lab.config import Kernel
 from lab.errors import BuildError, ConfigError
 from lab.failures import end_bisection, is_bisection
@@ -249,3 +252,30 @@ def test_what_a_fragment_wants_of_a_series_is_not_wanted_of_what_is_below(tmp_pa
     alone = read_inputs(fragments=(tmp_path / "x.config",)).choose(Kernel(), patched=False)
     assert isinstance(alone, KernelChoice)
     assert not alone.under_series
+
+
+# -- how the series was read -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [("kernel", "check"), ("kernel", "check", "--json"), ("kernel", "build", "--each")],
+    ids=" ".join,
+)
+def test_how_a_series_was_read_is_said_by_every_verb(
+    builds: list[KernelChoice],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    verb: tuple[str, ...],
+) -> None:
+    monkeypatch.setattr(series_check, "check_series", lambda *_words: SeriesCheck("7.3.4", "0.6.5"))
+    head = "From x Thu Jan  1 00:00:00 2026\nFrom: A <a@b.invalid>\n"
+    mails = "".join(f"{head}Subject: [PATCH {tag}] x\n\n{DIFF}" for tag in ("1/1", "v2 1/1"))
+    (tmp_path / "x.mbox").write_text(mails)
+    result = call(*verb, "--series", tmp_path / "x.mbox")
+    assert result.exit_code == 0, result.output
+    note = "x.mbox holds several versions: taking v2, leaving v1"
+    assert note in result.stderr
+    assert len(builds) == (1 if "build" in verb else 0)
+    if "--json" in verb:
+        assert json.loads(result.stdout)["notes"] == [note]

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from lab.bench import identity
 from lab.build import kernel_plan, profiling
 from lab.build.kernel import KernelArtifact, KernelChoice, build_kernel
 from lab.build.kernel_tree import open_build
@@ -226,6 +227,54 @@ def test_what_only_the_series_has_is_on_with_it_and_said_without_it(bench: Bench
     cache = Cache(bench.root / "cache")
     key = kernel_plan.make_plan(cache, alone, SilentProgress()).key
     assert key != kernel.key
+
+
+def test_how_the_patches_went_on_is_said_and_kept_each_time(bench: Bench) -> None:
+    """Also where the kernel comes from the cache and the series as mails, which wouldn't merge."""
+    author, linux = bench.root / "author", bench.root / "linux"
+    author.mkdir()
+    lines = [f"{at}\n" for at in range(1, 11)]
+    for folder in (author, linux):
+        (folder / "b.c").write_text("".join(lines))
+    (author / "a.c").write_text("a\n")
+    git(author, "init", "-q", "-b", "main")
+    git(author, "add", "-A")
+    git(author, "commit", "-qm", "base")
+    (author / "a.c").write_text("patched\n")
+    git(author, "commit", "-qam", "has it")
+    (author / "b.c").write_text("".join(lines).replace("5", "five"))
+    git(author, "commit", "-qam", "merges")
+    (linux / "a.c").write_text("patched\n")
+    (linux / "b.c").write_text("".join(lines).replace("8", "eight"))
+    series = read_series(f"{author}:main~2..main")
+    first = [patch.name for patch in series.patches]
+    mails = [replace(patch, name=f"mail {at}") for at, patch in enumerate(series.patches, 1)]
+    posted = Series("posted", tuple(mails))
+    with pytest.raises(BuildError, match="mail 1: applied to base"):
+        bench.kernel(KernelChoice(series=posted))
+    for given, names in ((series, first), (series, first), (posted, ["mail 1", "mail 2"])):
+        kernel = bench.kernel(KernelChoice(series=given))
+        assert kernel.vmlinux.read_text().split()[:6] == ["patched", *"1234", "five"]
+        assert bench.progress.notes == [f"merged three ways: {name}" for name in names]
+        known = f"changes nothing, the base has it already: {names[0]}"
+        assert bench.progress.warnings.count(known) == 1
+        told = [(patch.merged, patch.known) for patch in identity(kernel).patches]
+        assert told == [(True, True), (True, False)]
+
+
+def test_a_patched_tree_of_which_nothing_is_known_is_made_again(bench: Bench) -> None:
+    series = bench.series(PATCH)
+    bench.kernel(KernelChoice(series=series))
+    (kept,) = (bench.root / "cache" / "work" / "kernel").glob("*/patched-*/.dcbm-lab-fit")
+    kept.unlink()
+    kernel = bench.kernel(KernelChoice(series=series, variant=Variant.DEBUG))
+    assert kernel.vmlinux.read_text() == "a\npatched\n"
+    assert kept.is_file()
+
+
+def git(folder: Path, *words: str) -> None:
+    who = ("-c", "user.name=A", "-c", "user.email=a@b.invalid")
+    subprocess.run(["git", "-C", folder, *who, *words], check=True, capture_output=True)
 
 
 def test_a_kernel_that_counts_keeps_its_notes_and_what_each_patch_added(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -145,7 +146,7 @@ def test_a_second_copy_replaces_what_changed_and_nothing_else(tree: Path, tmp_pa
 def test_half_a_copy_is_made_whole(tree: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     copy_tree(inspect_tree(tree), copy, SilentProgress())
-    (tmp_path / ".dcbm-lab-copied.json").unlink()
+    (tmp_path / ".dcbm-lab-copy.json").unlink()
     (copy / "mm" / "b.c").write_text("half")
     (copy / "mm" / "stale.c").write_text("of another time")
     (copy / "out-plain").mkdir()
@@ -194,3 +195,171 @@ def test_what_is_no_kernel_tree_is_refused(
     git(tmp_path, "init", "-q", str(empty))
     with pytest.raises(ConfigError, match="with a commit"):
         inspect_tree(empty)
+
+
+# -- files, links and folders that take each other's place ---------------------------------------
+
+
+def put(tree: Path, kind: str) -> None:
+    """Make ``mm/x`` a file, a folder with a file, or a link to the folder ``real``."""
+    at = tree / "mm" / "x"
+    if at.is_symlink() or at.is_file():
+        at.unlink()
+    elif at.is_dir():
+        shutil.rmtree(at)
+    if kind == "file":
+        at.write_text("file\n")
+    elif kind == "folder":
+        at.mkdir()
+        (at / "b").write_text("in folder\n")
+    elif kind == "relative link":
+        at.symlink_to("../real")
+    elif kind == "absolute link":
+        at.symlink_to(tree / "real")
+
+
+KINDS = ("file", "folder", "relative link", "absolute link")
+
+
+@pytest.mark.parametrize(("half", "commits"), [(False, False), (True, True)])
+@pytest.mark.parametrize(
+    ("was", "becomes"), [(one, other) for one in KINDS for other in KINDS if one != other]
+)
+def test_what_takes_anothers_place_is_copied_and_the_tree_stays_as_it_was(  # noqa: PLR0917
+    tree: Path, tmp_path: Path, was: str, becomes: str, half: bool, commits: bool
+) -> None:
+    (tree / "real").mkdir()
+    (tree / "real" / "b").write_text("real\n")
+    copy = tmp_path / "copy"
+    put(tree, was)
+    git(tree, "add", "-A")
+    git(tree, "commit", "-qm", was)
+    copy_tree(inspect_tree(tree), copy, SilentProgress())
+    if half:
+        (tmp_path / ".dcbm-lab-copy.json").unlink()
+    put(tree, becomes)
+    if commits:
+        git(tree, "add", "-A")
+        git(tree, "commit", "-qm", becomes)
+    before = fingerprint(tree)
+    assert copy_tree(inspect_tree(tree), copy, SilentProgress())
+    assert fingerprint(tree) == before
+    fresh = tmp_path / "other" / "copy"
+    copy_tree(inspect_tree(tree), fresh, SilentProgress())
+    assert contents(copy) == contents(fresh)
+    assert not copy_tree(inspect_tree(tree), copy, SilentProgress())
+
+
+def test_a_copy_that_an_older_version_spoiled_is_mended(tree: Path, tmp_path: Path) -> None:
+    """It followed links in the copy; what it wrote down says that all is well."""
+    copy = tmp_path / "copy"
+    copy_tree(inspect_tree(tree), copy, SilentProgress())
+    (tmp_path / ".dcbm-lab-copy.json").rename(tmp_path / ".dcbm-lab-copied.json")
+    (copy / "mm" / "b.c").write_text("what a link led to\n")
+    assert copy_tree(inspect_tree(tree), copy, SilentProgress())
+    assert (copy / "mm" / "b.c").read_text() == "b\n"
+
+
+def contents(copy: Path) -> dict[str, str]:
+    """Every file and link of a copy with what it holds."""
+    return {
+        str(path.relative_to(copy)): str(path.readlink()) if path.is_symlink() else path.read_text()
+        for path in copy.rglob("*")
+        if path.is_symlink() or path.is_file()
+    }
+
+
+# -- what git was told not to look at, and what it doesn't look into -----------------------------
+
+
+@pytest.mark.parametrize("mark", ["--assume-unchanged", "--skip-worktree"])
+def test_an_edit_that_git_was_told_to_overlook_is_seen(
+    tree: Path, tmp_path: Path, mark: str
+) -> None:
+    clean = inspect_tree(tree)
+    git(tree, "update-index", mark, "mm/a.c")
+    assert inspect_tree(tree) == clean
+    (tree / "mm" / "a.c").write_text("edited\n")
+    before = fingerprint(tree)
+    dirty = inspect_tree(tree)
+    assert dirty.version.endswith("-dirty")
+    assert dirty.identity != clean.identity
+    copy_tree(dirty, tmp_path / "copy", SilentProgress())
+    assert (tmp_path / "copy" / "mm" / "a.c").read_text() == "edited\n"
+    assert fingerprint(tree) == before
+
+
+def test_a_sparse_checkout_is_refused(tree: Path) -> None:
+    git(tree, "sparse-checkout", "set", "--no-cone", "/*", "!/mm/b.c")
+    assert not (tree / "mm" / "b.c").exists()
+    with pytest.raises(ConfigError, match=r"mm/b\.c isn't checked out"):
+        inspect_tree(tree)
+
+
+def test_a_repository_within_the_tree_is_refused_by_name(tree: Path) -> None:
+    inner = tree / "drivers" / "mine"
+    inner.mkdir(parents=True)
+    git(inner, "init", "-q")
+    (inner / "drv.c").write_text("x\n")
+    with pytest.raises(ConfigError, match=r"drivers/mine/, a repository within it"):
+        inspect_tree(tree)
+    (tree / ".git" / "info" / "exclude").write_text("/drivers/mine\n")
+    assert inspect_tree(tree).diff is None
+    (tree / ".git" / "info" / "exclude").unlink()
+    git(inner, "add", "-A")
+    git(inner, "commit", "-qm", "mine")
+    git(tree, "add", "drivers/mine")
+    with pytest.raises(ConfigError, match=r"drivers/mine, a submodule"):
+        inspect_tree(tree)
+
+
+@pytest.mark.parametrize("known", ["tracked", "untracked", "no git"])
+def test_source_where_the_lab_builds_is_refused(tree: Path, known: str) -> None:
+    """A link there would have the lab build in what it leads to."""
+    (tree / "out-plain").symlink_to("mm")
+    if known == "tracked":
+        git(tree, "add", "out-plain")
+    elif known == "no git":
+        for name in (".git", "include"):
+            shutil.rmtree(tree / name)
+        (tree / ".config").unlink()
+    with pytest.raises(ConfigError, match="out-plain: the lab builds in out-"):
+        inspect_tree(tree)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("suppressBlankEmpty", "true"),
+        ("interHunkContext", "9"),
+        ("indentHeuristic", "false"),
+        ("orderFile", "order"),
+        ("noprefix", "true"),
+        ("context", "0"),
+        ("renames", "copies"),
+    ],
+)
+def test_a_setting_for_diffs_makes_no_difference(tree: Path, name: str, value: str) -> None:
+    block = "if x\n\ta\nfi\n\n"
+    (tree / "mm" / "a.c").write_text("a\n" + "\n" * 9 + block + "b\n")
+    git(tree, "commit", "-qam", "empty lines")
+    (tree / "mm" / "a.c").write_text("c\n" + "\n" * 9 + block * 2 + "d\n")
+    (tree / "mm" / "b.c").write_text("changed\n")
+    (tree / ".git" / "info" / "exclude").write_text("/order\n")
+    (tree / "order").write_text("mm/b.c\nmm/a.c\n")
+    before = inspect_tree(tree)
+    git(tree, "config", f"diff.{name}", value)
+    assert inspect_tree(tree) == before
+
+
+def test_an_edit_in_the_moment_of_the_index_is_seen(tree: Path) -> None:
+    """Size and time are those that the index has; only its own time tells git to look closer."""
+    git(tree, "config", "core.trustctime", "false")
+    times = (1_500_000_000, 1_500_000_000)
+    (tree / "mm" / "a.c").write_text("b\n")
+    os.utime(tree / "mm" / "a.c", times)
+    git(tree, "commit", "-qam", "b")
+    (tree / "mm" / "a.c").write_text("c\n")
+    os.utime(tree / "mm" / "a.c", times)
+    os.utime(tree / ".git" / "index", times)
+    assert inspect_tree(tree).diff is not None

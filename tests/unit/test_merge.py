@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from lab.build.merge import added_lines, apply_series
+from lab.build.inherit import choose_donor, set_times, write_changes
+from lab.build.merge import Change, added_lines, apply_series
 from lab.build.series import Series, read_series
 from lab.errors import BuildError
 
@@ -125,7 +127,7 @@ def test_a_changed_line_beside_is_merged_with_the_authors_base(
     merge = apply_series(series, base, tree, label="7.3", others={"7.2": other})
     wanted = changed(changed(WORDS, 14, to="moved on"), 10, 12, 30)
     assert (tree / "mm" / "a.c").read_text().splitlines() == wanted
-    assert merge.merged == ["patch 2/2: mm: change line 12, and files"]
+    assert merge.merged == [2]
 
 
 def test_a_range_of_commits_is_merged_with_its_own_history(
@@ -227,3 +229,146 @@ def test_lines_of_a_series_that_does_not_apply_are_not_told(author: Author, base
     write(base, ["other"] * 40)
     with pytest.raises(BuildError, match="hunk 1 of 1"):
         added_lines(author.mails(), base, label="base", others={})
+
+
+# -- links, files and folders that take each other's place ---------------------------------------
+
+NEW = "diff --git a/{0} b/{0}\nnew file mode {1}\n--- /dev/null\n+++ b/{0}\n@@ -0,0 +1 @@\n+new\n"
+GONE = (
+    "diff --git a/{0} b/{0}\ndeleted file mode {1}\n"
+    "--- a/{0}\n+++ /dev/null\n@@ -1 +0,0 @@\n-{2}\n{3}"
+)
+NO_END = "\\ No newline at end of file\n"
+EDIT = "--- a/{0}\n+++ b/{0}\n@@ -1 +1 @@\n-old\n+new\n"
+
+
+def given(root: Path, *diffs: str) -> Series:
+    folder = root / "given"
+    folder.mkdir()
+    for number, diff in enumerate(diffs):
+        (folder / f"{number}.patch").write_text(diff)
+    return read_series(folder)
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    """A folder of the user's that a link in a tree leads to."""
+    folder = tmp_path / "outside"
+    write(folder, ["old"], "f.c")
+    return folder
+
+
+@pytest.mark.parametrize("diff", [EDIT, NEW, GONE], ids=["edit", "new", "gone"])
+def test_a_patch_reaches_nothing_through_a_link(
+    base: Path, tree: Path, outside: Path, tmp_path: Path, diff: str
+) -> None:
+    (base / "inc").symlink_to(outside)
+    link(base, tree)
+    path = "inc/f.c" if diff is not NEW else "inc/new.c"
+    series = given(tmp_path, diff.format(path, 100644, "old", ""))
+    with pytest.raises(BuildError, match=f"{path}: inc is a link to {outside}, not a folder"):
+        apply_series(series, base, tree, label="base", others={})
+    assert [(file.name, file.read_text()) for file in outside.iterdir()] == [("f.c", "old\n")]
+
+
+def test_a_folder_takes_the_place_of_a_link_or_a_file(
+    base: Path, tree: Path, outside: Path, tmp_path: Path
+) -> None:
+    (base / "inc").symlink_to(outside)
+    write(base, ["old"], "file")
+    link(base, tree)
+    series = given(
+        tmp_path,
+        GONE.format("inc", 120000, outside, NO_END) + GONE.format("file", 100644, "old", ""),
+        NEW.format("inc/f.c", 100644) + NEW.format("file/f.c", 100644),
+    )
+    apply_series(series, base, tree, label="base", others={})
+    assert not (tree / "inc").is_symlink()
+    assert [(tree / name / "f.c").read_text() for name in ("inc", "file")] == ["new\n"] * 2
+    assert (outside / "f.c").read_text() == "old\n"
+
+
+def test_a_file_takes_the_place_of_a_folder_that_the_series_empties(
+    base: Path, tree: Path, tmp_path: Path
+) -> None:
+    write(base, ["old"], "sub/deep/f.c")
+    link(base, tree)
+    gone = GONE.format("sub/deep/f.c", 100644, "old", "")
+    series = given(tmp_path, gone, NEW.format("sub", 100644))
+    apply_series(series, base, tree, label="base", others={})
+    assert (tree / "sub").read_text() == "new\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("mm/a.c/new.c", r"mm/a\.c/new\.c: mm/a\.c is a file, not a folder"),
+        ("mm", "mm is a folder, not a file"),
+    ],
+)
+def test_a_file_whose_place_is_taken_is_refused_with_its_patch(
+    base: Path, tree: Path, tmp_path: Path, path: str, message: str
+) -> None:
+    link(base, tree)
+    series = given(tmp_path, NEW.format("mm/new.c", 100644))
+    series = Series(series.origin, (*series.patches, *given_one(tmp_path, path).patches))
+    with pytest.raises(BuildError, match=message) as caught:
+        apply_series(series, base, tree, label="base", others={})
+    assert caught.value.awaited.startswith("taken.patch: ")
+    assert not (tree / "mm" / "new.c").exists()
+
+
+def given_one(root: Path, path: str) -> Series:
+    (root / "taken.patch").write_text(NEW.format(path, 100644))
+    return read_series(root / "taken.patch")
+
+
+def test_a_files_time_is_never_set_through_a_link(
+    base: Path, tree: Path, outside: Path, tmp_path: Path
+) -> None:
+    """The link is the same in both, the file has changed, and the donor has what is a link here."""
+    donor = tmp_path / "donor"
+    for folder in (base, tree, donor):
+        write(folder, ["x"], "b.c")
+        (folder / "same.c").symlink_to(outside / "f.c")
+    (tree / "inc").symlink_to(outside)
+    write(donor, ["x"], "inc/f.c")
+    same = {"same.c": Change("120000", "1")}
+    write_changes(tree, {**same, "b.c": Change("100644", "2")})
+    write_changes(donor, {**same, "b.c": Change("100644", "3"), "inc/f.c": Change("100644", "4")})
+    before = (outside / "f.c").stat().st_mtime_ns
+    set_times(donor, base, tree)
+    assert (outside / "f.c").stat().st_mtime_ns == before
+    assert (tree / "b.c").stat().st_mtime_ns > before
+    assert choose_donor([donor], base, tree) == donor
+    (tree / "b.c").unlink()
+    (tree / "b.c").symlink_to(outside / "f.c")
+    assert choose_donor([donor], base, tree) is None
+
+
+@pytest.mark.parametrize("name", ["linux", 'a:b "c" \\d'])
+def test_objects_of_a_users_repository_keep_their_times(
+    author: Author, base: Path, tree: Path, name: str
+) -> None:
+    author.tree = author.tree.rename(author.tree.with_name(name))
+    objects = author.tree / ".git" / "objects"
+    for path in objects.rglob("*"):
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+    before = {path: path.stat().st_mtime_ns for path in objects.rglob("*")}
+    write(base, changed(WORDS, 14, to="moved on"))
+    link(base, tree)
+    merge = apply_series(
+        read_series(f"{author.tree}:base..main"), base, tree, label="7.3", others={}
+    )
+    assert merge.merged == [2], "a blob of that repository was needed"
+    assert {path: path.stat().st_mtime_ns for path in objects.rglob("*")} == before
+
+
+def test_patches_without_a_blob_apply_beside_a_repository(
+    author: Author, base: Path, tree: Path, tmp_path: Path
+) -> None:
+    link(base, tree)
+    new = given(tmp_path, NEW.format("mm/new.c", 100644))
+    series = Series(new.origin, new.patches, objects=author.tree / ".git" / "objects")
+    apply_series(series, base, tree, label="base", others={})
+    assert (tree / "mm" / "new.c").read_text() == "new\n"

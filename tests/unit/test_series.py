@@ -6,11 +6,13 @@ from __future__ import annotations
 import base64
 import gzip
 import quopri
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from lab.build import patch
 from lab.build.mail import read_mails, read_tag
 from lab.build.series import Series, read_queue, read_series
 from lab.checkout import KERNEL_CONFIG
@@ -207,6 +209,9 @@ def test_tags_are_read() -> None:
     assert (read_tag("[RFC PATCH v3 02/06]").version, read_tag("[PATCH RFC V4]").version) == (3, 4)
     assert (read_tag("[PATCH net-next 02/16]").number, read_tag("[PATCH 2/16]").total) == (2, 16)
     assert read_tag("[PATCH 6.1.y 1/2]").version == 1
+    assert read_tag("[PATCHv3 1/2]") == read_tag("[PATCH v3 1/2]") == read_tag("[RFC PATCHv3 1/2]")
+    assert read_tag("[PATCH 5.10/5.15]").number is None
+    assert read_tag("[PATCH 5.10/5.15 2/4]").number == read_tag("[PATCH 6/7 2/4]").number == 2
 
 
 BROKEN = {
@@ -215,6 +220,17 @@ BROKEN = {
         r"hunk 1 of mm/a\.c \(@@ -1,10 \+1,10 @@\)",
     ),
     "long": (diff(2) + "+one more\n", "more lines than its header counts"),
+    "cut by its counts": (diff(2) + " line 11\n+lost\n", "more lines than its header counts"),
+    "submodule": (
+        "diff --git a/sub b/sub\nnew file mode 160000\nindex 0000000..1234567\n"
+        "--- /dev/null\n+++ b/sub\n@@ -0,0 +1 @@\n+Subproject commit 1234567\n",
+        "a submodule: sub",
+    ),
+    "submodule moved": (
+        "diff --git a/sub b/sub\nindex 1234568..1234567 160000\n"
+        "--- a/sub\n+++ b/sub\n@@ -1 +1 @@\n-Subproject commit 1\n+Subproject commit 2\n",
+        "a submodule: sub",
+    ),
     "unbalanced": (diff(2).replace("+1,10 @@", "+1,9 @@"), "10 old and 9 new lines"),
     "wrapped": (diff(2).replace(" line 5\n", "line 5\n"), "'line 5'"),
     "no counts": (diff(2).replace("@@ -1,10 +1,10 @@", "@@ here @@"), "without counts"),
@@ -269,6 +285,28 @@ REFUSED = {
         [*(patch_mail(at) for at in (1, 2, 3)), patch_mail(2, body=diff(9))],
         "two that differ: mail 2 of t.mbox and mail 4 of t.mbox",
     ),
+    "cover of a newer one": (
+        [patch_mail(1, 1, prefix="PATCH v3"), cover(2, "PATCH v4"), reply(1, 2, "PATCH v4")],
+        "all 2 patches of version 4",
+    ),
+    "newest without a diff": (
+        [patch_mail(1, 1, prefix="PATCH v3"), patch_mail(1, 1, prefix="PATCH v4", body="Lost.")],
+        "(--series-version 3)",
+    ),
+    "newest without a number": (
+        [mail("[PATCH v3] x", diff(1)), mail("[PATCH v4] x", "Lost.")],
+        "mail 2 of t.mbox has no diff: [PATCH v4] x",
+    ),
+    "cover counts others": ([cover(2), mail("[PATCH] x", diff(1))], "missing: 1/2, 2/2"),
+    "cover of another": ([cover(2), patch_mail(1, 1)], "2, of 1 and 2 patches"),
+    "above the total": (
+        [patch_mail(1, 2), patch_mail(2, 2), patch_mail(3, 2)],
+        "one with the number 3: mail 3 of t.mbox",
+    ),
+    "spaces differ": (
+        [patch_mail(1, 1), patch_mail(1, 1, body=diff(1).replace("line 1 of 1", "line 1  of 1"))],
+        "two that differ: mail 1 of t.mbox and mail 2 of t.mbox",
+    ),
     "empty": ([""], "it is empty"),
     "blank": (["\n\n"], "it is empty"),
     "replies": ([reply(1), own_diff_reply()], "2 mail(s), all of them replies"),
@@ -308,6 +346,80 @@ def test_paths_that_are_nothing_are_refused(tmp_path: Path) -> None:
         read_series(tmp_path / "cut.mbox.gz")
 
 
+@pytest.mark.parametrize("title", ["fw: load it", "re: do", "vs: x", "sv: x", "aw: x", "fwd: x"])
+def test_a_title_like_an_answers_is_a_patch_behind_its_tag(
+    mbox: Callable[..., Path], title: str
+) -> None:
+    thread = "In-Reply-To: <cover>"
+    mails = [mail(f"[PATCH] {title}", diff(1)), mail("[PATCH] mm: next", diff(2), thread)]
+    assert subjects(read_series(mbox(*mails))) == [title, "mm: next"]
+    assert subjects(read_series(mbox(mail(title, diff(1))))) == [title]
+    numbered = [mail(f"[RFC 1/2] {title}", diff(1), thread), mail("[RFC 2/2] mm: next", diff(2))]
+    assert subjects(read_series(mbox(*numbered))) == [title, "mm: next"]
+
+
+@pytest.mark.parametrize("subject", ["Re: [PATCH 2/3] mm: x", "[list] Re: [PATCH] x", "AW: x"])
+def test_an_answer_is_none(mbox: Callable[..., Path], subject: str) -> None:
+    answer = mail(subject, diff(9), "In-Reply-To: <x>")
+    series = read_series(mbox(*(patch_mail(number) for number in (1, 2, 3)), answer))
+    assert (subjects(series), series.notes) == (LINES, ())
+
+
+def test_replies_to_a_version_that_is_not_there_are_told(mbox: Callable[..., Path]) -> None:
+    series = read_series(mbox(patch_mail(1, 1, prefix="PATCH v3"), reply(1, 1, "PATCH v4")))
+    assert series.notes == ("t.mbox has replies to v4, but nothing of v4 itself",)
+
+
+def test_a_resend_on_another_base_counts_once(mbox: Callable[..., Path]) -> None:
+    moved = diff(1).replace("@@ -1,10 +1,10 @@", "@@ -3,10 +3,10 @@ int f(void)")
+    assert subjects(read_series(mbox(patch_mail(1, 1), patch_mail(1, 1, body=moved)))) == LINES[:1]
+    twice = [mail("[PATCH] x", diff(1)), mail("[PATCH] x", moved), mail("[PATCH] x", diff(2))]
+    assert len(read_series(mbox(*twice)).patches) == 2
+
+
+def test_a_patch_without_a_number_that_answers_a_mail_is_told(mbox: Callable[..., Path]) -> None:
+    mails = [mail("[PATCH] a", diff(1)), mail("[PATCH] b", diff(2), "In-Reply-To: <x>")]
+    series = read_series(mbox(*mails, mail("[PATCH] c", "Lost.")))
+    assert subjects(series) == ["a", "b"]
+    assert series.notes == (
+        "mail 3 of t.mbox is left out, it has no diff: [PATCH] c",
+        "mail 2 of t.mbox answers another mail and is applied all the same: [PATCH] b",
+    )
+
+
+@pytest.mark.parametrize("inline", [True, False])
+def test_an_attached_interdiff_is_no_part_of_the_patch(
+    mbox: Callable[..., Path], inline: bool
+) -> None:
+    patch = diff(1) if inline else f"See.\n--b\nContent-Type: text/x-patch\n\n{diff(1)}"
+    body = (
+        f"--b\nContent-Type: text/plain\n\n{patch}\n--b\nContent-Type: text/x-patch\n"
+        f"Content-Disposition: attachment; filename=interdiff.patch\n\n{diff(2)}\n--b--\n"
+    )
+    kind = "Content-Type: multipart/mixed; boundary=b"
+    series = read_series(mbox(mail("[PATCH] x", body, "MIME-Version: 1.0", kind)))
+    assert [item.diff.decode() for item in series.patches] == [diff(1)]
+    assert series.notes == ("an attachment of t.mbox is left out: interdiff.patch",)
+
+
+def test_a_line_of_many_dates_is_read_in_no_time(mbox: Callable[..., Path]) -> None:
+    line = b"From " + b"12:34 2001 " * 100_000 + b"\nno header\n"
+    started = time.monotonic()
+    series = read_series(mbox(patch_mail(1, 1), line))
+    assert subjects(series) == LINES[:1]
+    assert time.monotonic() - started < 10
+
+
+def test_many_patches_of_one_title_cost_one_look_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(patch, "patch_id", lambda diff: asked.append(diff) or "id")
+    for number in range(60):
+        (tmp_path / f"{number}.patch").write_text(mail("[PATCH] fix", diff(1, path=f"{number}.c")))
+    assert len(read_series(tmp_path).patches) == len(asked) == 60
+
+
 # -- queues ------------------------------------------------------------------------------------
 
 
@@ -327,6 +439,43 @@ def test_the_order_and_every_content_count(tmp_path: Path) -> None:
     second = read_series(folder).hash
     (folder / "series").write_text("b.patch\na.patch\n")
     assert len({first, second, read_series(folder).hash}) == 3
+
+
+def test_a_patch_that_quilt_would_turn_round_or_move_is_refused(tmp_path: Path) -> None:
+    folder = queue(tmp_path, "a.patch")
+    for option in ("-R", "-p0", "-p1 -R"):
+        (folder / "series").write_text(f"a.patch {option} # why\n")
+        with pytest.raises(ConfigError, match=f"'a.patch {option}', with options"):
+            read_series(folder)
+    (folder / "series").write_text("a.patch -p1 # as git\n")
+    assert len(read_series(folder).patches) == 1
+
+
+def test_a_version_of_what_has_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="which is one version"):
+        read_series(queue(tmp_path, "a.patch"), 7)
+
+
+def test_a_patch_of_a_queue_that_cant_be_read_says_so(tmp_path: Path) -> None:
+    folder = queue(tmp_path, "a.patch")
+    text = mail("[PATCH] x", diff(1), "Content-Type: text/plain; charset=klingon")
+    (folder / "a.patch").write_text(text)
+    with pytest.raises(ConfigError, match="'klingon' and can't be read"):
+        read_series(folder)
+
+
+def test_files_without_a_number_in_the_subject_go_by_that_in_their_name(tmp_path: Path) -> None:
+    folder = tmp_path / "bare"
+    folder.mkdir()
+    for number in (1, 2, 9):
+        (folder / f"{number}-x.patch").write_text(diff(number))
+    (folder / "10-x.patch.gz").write_bytes(gzip.compress(diff(10).encode()))
+    (folder / "3-x.txt").write_text(diff(3))
+    (folder / "README.txt").write_text("What this is.\n")
+    series = read_series(folder)
+    names = ["1-x.patch", "2-x.patch", "9-x.patch", "10-x.patch.gz"]
+    assert [item.name.partition(":")[0] for item in series.patches] == names
+    assert series.notes == ("left out, it isn't called *.patch: 3-x.txt",)
 
 
 def test_a_message_does_not_count(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def repository(tmp_path: Path) -> Path:
     folder = tmp_path / "linux"
     (folder / "mm").mkdir(parents=True)
     file = folder / "mm" / "a.c"
-    file.write_text("".join(f"line {at}\n" for at in range(1, 11)))
+    file.write_text("".join(f"line {at}\n\n" for at in range(1, 11)))
     git(folder, "init", "-q", "-b", "main")
     git(folder, "add", "-A")
     git(folder, "commit", "-qm", "base")
@@ -48,9 +48,26 @@ def test_a_range_of_commits_is_a_series_whatever_the_users_settings(repository: 
         ("color.ui", "always"),
         ("diff.context", "0"),
         ("log.showSignature", "true"),
+        ("diff.suppressBlankEmpty", "true"),
     ):
         git(repository, "config", name, value)
     assert read_series(f"{repository}:v1..").hash == before.hash
+
+
+def test_an_empty_commit_such_as_a_cover_letter_is_left_out(repository: Path) -> None:
+    before = read_series(f"{repository}:v1..main")
+    git(repository, "checkout", "-q", "-b", "prepared", "v1")
+    git(repository, "commit", "-q", "--allow-empty", "-m", "EDITME: cover")
+    git(repository, "cherry-pick", "v1..main")
+    series = read_series(f"{repository}:v1..prepared")
+    assert series.hash == before.hash
+    (note,) = series.notes
+    assert note.startswith("left out, it changes nothing: commit ")
+    assert note.endswith("EDITME: cover")
+    with pytest.raises(ConfigError, match="commits that change nothing"):
+        read_series(f"{repository}:v1..prepared~3")
+    with pytest.raises(ConfigError, match="which is one version"):
+        read_series(f"{repository}:v1..main", 2)
 
 
 @pytest.mark.parametrize(
