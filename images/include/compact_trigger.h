@@ -25,7 +25,7 @@
  *	before the loop; they are taken out of its way and held with the rest
  * @retries: (out) attempts that failed and were followed by another one
  * @cpu: (out) CPU that the loop ran on
- * @reserved: 0
+ * @flags: 0, or COMPACT_TRIGGER_MORE
  * @counter_address: address of a naturally aligned __u64 in the caller's
  *	resident memory, sampled at both ends of the loop; 0 for none
  * @start: (out) just before the first allocation
@@ -39,11 +39,17 @@ struct compact_trigger_run {
 	__u32 taken_free;
 	__u32 retries;
 	__u32 cpu;
-	__u32 reserved;
+	__u32 flags;
 	__u64 counter_address;
 	struct cpu_account_sample start;
 	struct cpu_account_sample end;
 };
+
+/*
+ * Adds to what earlier runs hold instead of starting anew: nothing is taken out
+ * of the way first, and the first attempt that fails ends the loop.
+ */
+#define COMPACT_TRIGGER_MORE (1U << 0)
 
 #define COMPACT_TRIGGER_MAGIC 0xdc
 

@@ -99,7 +99,8 @@ static int allocate(struct compact_trigger_run *run)
 			list_add(&page->lru, &trigger.pages);
 			run->allocated++;
 			failures = 0;
-		} else if (failures++ < MAX_RETRIES_IN_A_ROW) {
+		} else if (!(run->flags & COMPACT_TRIGGER_MORE) &&
+			   failures++ < MAX_RETRIES_IN_A_ROW) {
 			run->retries++;
 		} else {
 			break;
@@ -124,11 +125,13 @@ static int measure(struct compact_trigger_run *run)
 
 static int check_run(const struct compact_trigger_run *run)
 {
-	if (run->reserved || run->node >= MAX_NUMNODES ||
+	bool more = run->flags & COMPACT_TRIGGER_MORE;
+
+	if (run->flags & ~COMPACT_TRIGGER_MORE || run->node >= MAX_NUMNODES ||
 	    !node_state(run->node, N_MEMORY) || run->order > MAX_PAGE_ORDER ||
 	    current->nr_cpus_allowed != 1)
 		return -EINVAL;
-	if (!list_empty(&trigger.pages))
+	if (!list_empty(&trigger.pages) && (!more || run->order != trigger.order))
 		return -EBUSY;
 	return 0;
 }
@@ -148,7 +151,7 @@ static long trigger_run(void __user *argument)
 	run.retries = 0;
 	run.cpu = raw_smp_processor_id();
 	trigger.order = run.order;
-	error = take_free(&run);
+	error = run.flags & COMPACT_TRIGGER_MORE ? 0 : take_free(&run);
 	if (!error)
 		error = measure(&run);
 	if (!error && copy_to_user(argument, &run, sizeof(run)))

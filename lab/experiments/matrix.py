@@ -13,10 +13,10 @@ are read around the migration alone.
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -26,7 +26,12 @@ from lab.errors import ConfigError, PremiseError
 from lab.experiments import engines, premises
 from lab.experiments.base import Experiment, ModePlan, Parameters, Session
 from lab.experiments.matrix_cells import KINDS, TRIGGERS, Kind, Promise, Trigger, not_applicable
-from lab.experiments.matrix_checks import Found, cell_checks, left_alone
+from lab.experiments.matrix_checks import (
+    Found,
+    asked_too_little,
+    cell_checks,
+    cell_verdict,
+)
 from lab.experiments.matrix_machine import (
     command_line,
     kernel_lacks,
@@ -34,6 +39,7 @@ from lab.experiments.matrix_machine import (
     modules_for,
     with_nodes,
 )
+from lab.machine.jobs import JobResult
 from lab.results import Cell, CellVerdict, DeviceCounters
 
 _CHANNELS = 4
@@ -246,7 +252,8 @@ def _run_cell(session: Run, dcbm: Dcbm | None, trigger: Trigger, kind: Kind) -> 
         engines_before = guest.device_counters()
         copies_before = dcbm.counters() if dcbm else None
         guest.signal(job, signal.SIGUSR1)
-        result = guest.wait(job, timeout_s=session.program_timeout_s).result("cell")
+        told = guest.wait(job, timeout_s=session.program_timeout_s)
+        moved, looked, ended_early = _events(told)
     except PremiseError as error:
         return _cell(trigger, kind, CellVerdict.ERROR, error.seen)
     used = engines.growth(engines_before, guest.device_counters()).total
@@ -255,21 +262,23 @@ def _run_cell(session: Run, dcbm: Dcbm | None, trigger: Trigger, kind: Kind) -> 
         after = dcbm.counters()
         copies = after.folios_migrated - copies_before.folios_migrated
         failures = after.folios_failures - copies_before.folios_failures
-    found = Found.of(result, (job.ready or {}), used, copies, failures)
+    found = Found.of(
+        job.ready or {},
+        moved,
+        looked,
+        device=used,
+        dma_copies=copies,
+        folios_failures=failures,
+    )
+    if (why := asked_too_little(trigger, kind, found)) is not None:
+        return _cell(trigger, kind, CellVerdict.ERROR, why)
     wanted = mode.offload in {Offload.ALL, Offload.ONLY}
     made = cell_checks(trigger, kind, found, offload=wanted, topology=topology)
-    left = left_alone(trigger, made)
     for check in made:
-        if left is not None and not check.held:
-            continue
         name = f"{trigger.name} of {kind.name}: {check.name}"
         session.findings.check(check.model_copy(update={"name": name}))
     _add_up(session, found, used)
-    bad = [check for check in made if not check.held]
-    verdict = CellVerdict.FAIL if bad else CellVerdict.PASS
-    why = "; ".join(f"{c.name}: awaited {c.awaited}, seen {c.seen}" for c in bad) or None
-    if left is not None:
-        verdict, why = CellVerdict.NOT_APPLICABLE, left
+    verdict, why = cell_verdict(made, ended_early)
     return Cell(
         trigger=trigger.name,
         reason=trigger.reason,
@@ -280,7 +289,27 @@ def _run_cell(session: Run, dcbm: Dcbm | None, trigger: Trigger, kind: Kind) -> 
         pages_moved=found.pages_moved,
         dma_copies=copies,
         descriptors=used.descriptors,
+        retries=found.retries,
     )
+
+
+def _events(told: JobResult) -> tuple[Mapping[str, Any], Mapping[str, Any] | None, str | None]:
+    """What moved, what was looked at afterwards, and why it was not.
+
+    A migration that has done harm can keep the program from looking: a page that can't be read any
+    more ends it. What it and the engines have counted before is then a verdict nevertheless.
+
+    Raises:
+        PremiseError: it ended before the migration was over.
+    """
+    moved = told.events("moved")
+    try:
+        looked = told.result("cell")
+    except PremiseError as error:
+        if len(moved) != 1:
+            raise
+        return moved[0], None, error.seen
+    return moved[0], looked, None
 
 
 def _add_up(session: Run, found: Found, used: DeviceCounters) -> None:

@@ -29,33 +29,27 @@ class Trigger:
         name: the program's.
         reason: the kernel's name, as dcbm's ``reason_mask`` has it.
         promise: what becomes of each page.
-        share: of the pages that have to move at least; what the kernel leaves to chance is below 1.
         exact: nothing but the region is migrated, so that the offload can be counted to the folio.
         quick: part of ``--quick``.
         pages_most: of the region that it takes at most; None is all.
+        asked_least: share of the region's pages that have to be where it takes them from.
         splits: whether it splits a large folio before it migrates its pages.
         zone_movable: whether the region has to be in ZONE_MOVABLE.
         module: that it needs in the guest.
         since: the first Linux that has it; an older one may lack it.
-        changes: of what a migration carries over, what the trigger itself changes in doing its
-            work, as a pattern of one of the things that the program tells.
-        chance: whether the kernel chooses what it takes; a cell of which it took too little
-            is no verdict then.
     """
 
     name: str
     reason: str
     promise: Promise
-    share: float = 1.0
     exact: bool = True
     quick: bool = False
     pages_most: int | None = None
+    asked_least: float = 1.0
     splits: bool = False
     zone_movable: bool = False
     module: str | None = None
     since: tuple[int, int] = (0, 0)
-    changes: str | None = None
-    chance: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,27 +73,6 @@ class Kind:
     bug: str | None = None
 
 
-# Without a free block of its order a folio is split, and migrates in pieces: -ENOMEM in
-# migrate_pages_batch() of mm/migrate.c. Splitting a file folio leaves it unmapped, "then faulted
-# back on demand": unmap_folio() of mm/huge_memory.c.
-_SPLIT = (
-    r"flag (head|tail|thp) of \d+ pages|(presence|file mapping|exclusive mapping|dirty|young) of "
-    r"\d+ pages changed|(FilePmdMapped|Rss|Pss|Referenced|Shared_\w+|Private_\w+) was .*"
-)
-# A task on the other node reads the whole region; it is for its faults that the pages move.
-_READ = r"Referenced was \d+ KiB and is \d+"
-# Soft offlining gets each page by its address first, and a page that is got is young: madvise(2)
-# by way of get_user_pages_fast() in madvise_inject_error() of mm/madvise.c.
-_SOFT_OFFLINED = rf"{_READ}|AnonHugePages was .*|{_SPLIT}"
-# MADV_COLD takes the accessed bits, reclaim the activity: mm/madvise.c, mm/vmscan.c.
-_AGED = rf"{_READ}|flag (active|referenced) of \d+ pages"
-# A registered buffer is pinned for writing, as if it had been written to: broken out of what it
-# shared, dirty, soft-dirty and young (FOLL_WRITE in io_uring/rsrc.c).
-_WRITTEN = (
-    rf"{_READ}|\d+ pages became soft-dirty|exclusive mapping of \d+ pages changed|number of "
-    r"mappings of \d+ pages changed|flag (dirty|active|ksm|referenced) of \d+ pages|KSM was .*"
-)
-
 TRIGGERS: tuple[Trigger, ...] = (
     Trigger("move_pages", "syscall_or_cpuset", Promise.NODE, quick=True),
     # The whole process: pages of its program may be on the node, too.
@@ -112,12 +85,12 @@ TRIGGERS: tuple[Trigger, ...] = (
             name,
             "compaction",
             Promise.FRAME,
-            share=0.1,
+            # Half of it in the part that is compacted proves it; the kernel's own allocations
+            # take some of the room.
+            asked_least=0.5,
             exact=False,
             quick=name == "compact_node",
             module=module,
-            changes=_SPLIT,
-            chance=True,
         )
         for name, module in (
             ("compact_node", None),
@@ -126,7 +99,7 @@ TRIGGERS: tuple[Trigger, ...] = (
             ("compact_proactive", "compact_trigger"),
         )
     ),
-    Trigger("numa_balancing", "numa_misplaced", Promise.NODE, since=(6, 13), changes=_READ),
+    Trigger("numa_balancing", "numa_misplaced", Promise.NODE, since=(6, 13)),
     Trigger("offline", "memory_hotplug", Promise.FRAME, exact=False, zone_movable=True),
     Trigger(
         "soft_offline",
@@ -135,21 +108,12 @@ TRIGGERS: tuple[Trigger, ...] = (
         pages_most=64,
         splits=True,
         module="hwpoison_inject",
-        changes=_SOFT_OFFLINED,
     ),
     Trigger("contig_range", "contig_range", Promise.FRAME, module="contig_trigger"),
-    Trigger("longterm_pin", "longterm_pin", Promise.FRAME, zone_movable=True, changes=_WRITTEN),
-    Trigger(
-        "demotion",
-        "demotion",
-        Promise.TIER,
-        share=0.99,
-        exact=False,
-        since=(6, 17),
-        changes=_AGED,
-    ),
-    Trigger("damon_cold", "damon", Promise.NODE, since=(6, 11), changes=_READ),
-    Trigger("damon_hot", "damon", Promise.NODE, since=(6, 17), changes=_READ),
+    Trigger("longterm_pin", "longterm_pin", Promise.FRAME, zone_movable=True),
+    Trigger("demotion", "demotion", Promise.TIER, exact=False, since=(6, 17)),
+    Trigger("damon_cold", "damon", Promise.NODE, since=(6, 11)),
+    Trigger("damon_hot", "damon", Promise.NODE, since=(6, 17)),
 )
 
 # Which kinds are offloaded is folio_offloadable() of the series' third patch: no hugetlb, no
@@ -197,10 +161,33 @@ KINDS: tuple[Kind, ...] = (
     Kind("pinned-direct", movable=False, offloaded=False),
 )
 
+_COMPACTIONS = tuple(trigger.name for trigger in TRIGGERS if trigger.reason == "compaction")
+_XFS = ("xfs-clean", "xfs-dirty", "xfs-writeback")
 _IN_MOVABLE = "the page cache of a block device never lies in ZONE_MOVABLE (GFP_USER, block/bdev.c)"
-_FILLS_BLOCK = "compaction leaves folios alone that fill a pageblock"
+_NO_HOLES = f"{_IN_MOVABLE}, which alone is fragmented"
+_UNMOVABLE_BLOCK = (
+    "its pages lie among unmovable ones (GFP_USER, block/bdev.c), and a pageblock with one of "
+    "these is refused (has_unmovable_pages(), mm/page_isolation.c)"
+)
+_FILLS_BLOCK = (
+    "compaction leaves folios alone that fill a pageblock (skip_isolation_on_order(), "
+    "mm/compaction.c)"
+)
 _DROPPED = "clean page cache is dropped instead (reclaim_clean_pages_from_list(), mm/vmscan.c)"
+_WRITTEN_THEN_DROPPED = (
+    "after the first 32 pages, whose writeback is waited for, the others are clean, and "
+    "clean page cache is dropped (__alloc_contig_migrate_range(), mm/page_alloc.c)"
+)
+_SPLIT_THEN_DROPPED = (
+    "the folio is split and so unmapped first, and clean unmapped page cache is dropped instead "
+    "(soft_offline_in_use_page(), mm/memory-failure.c)"
+)
 _NO_PIN = "GUP refuses long-term pins of such mappings (writable_file_mapping_allowed(), mm/gup.c)"
+_PINNED_BEFORE = "a fixed buffer is pinned for long, and had to leave ZONE_MOVABLE when it was made"
+_COPIED = (
+    "the pin writes, so that each shared page is copied at once, to where it may be pinned "
+    "(memalloc_pin_save(), __gup_longterm_locked() of mm/gup.c): there is nothing to migrate"
+)
 _NO_WRITE = "the pin writes, which the registered page refuses without a handler"
 _NO_END = "offlining tries again until a signal comes (offline_pages(), mm/memory_hotplug.c)"
 
@@ -208,11 +195,11 @@ _NO_END = "offlining tries again until a signal comes (offline_pages(), mm/memor
 # every one. A cell that is neither here nor run is an error of the experiment.
 NOT_APPLICABLE: Mapping[tuple[str, str], str] = {
     **{
-        (trigger.name, kind): _FILLS_BLOCK
-        for trigger in TRIGGERS
-        if trigger.reason == "compaction"
+        (name, kind): _FILLS_BLOCK
+        for name in _COMPACTIONS
         for kind in ("anon-2m", "anon-2m-ptes", "tmpfs-2m", "hugetlb")
     },
+    **{(name, "bdev"): _NO_HOLES for name in _COMPACTIONS},
     **{
         (trigger.name, kind): _IN_MOVABLE
         for trigger in TRIGGERS
@@ -221,13 +208,18 @@ NOT_APPLICABLE: Mapping[tuple[str, str], str] = {
     },
     **{("contig_range", kind): _DROPPED for kind in ("ext4-clean", "xfs-clean")},
     **{
+        ("contig_range", kind): _WRITTEN_THEN_DROPPED
+        for kind in ("ext4-writeback", "xfs-writeback")
+    },
+    ("contig_range", "bdev"): _UNMOVABLE_BLOCK,
+    ("soft_offline", "xfs-clean"): _SPLIT_THEN_DROPPED,
+    **{
         ("longterm_pin", kind): _NO_PIN
-        for kind in (
-            *("ext4-clean", "ext4-dirty", "ext4-1k-dirty", "ext4-writeback"),
-            *("xfs-clean", "xfs-dirty", "xfs-writeback"),
-        )
+        for kind in ("ext4-clean", "ext4-dirty", "ext4-1k-dirty", "ext4-writeback", *_XFS)
     },
     ("longterm_pin", "uffd-wp"): _NO_WRITE,
+    ("longterm_pin", "pinned-uring"): _PINNED_BEFORE,
+    **{("longterm_pin", kind): _COPIED for kind in ("anon-forked", "ksm")},
     **{("offline", kind): _NO_END for kind in ("pinned-pipe", "pinned-uring", "pinned-direct")},
 }
 
@@ -249,7 +241,74 @@ STAYS: Mapping[tuple[str, str], str] = {
         for name in ("demotion", "damon_cold", "damon_hot")
     },
     ("numa_balancing", "hugetlb"): "balancing leaves huge pages of hugetlbfs alone",
+    # soft_offline_in_use_page() splits first; the blocks' state of a dirty folio stays with it
+    # (iomap_release_folio(), fs/iomap/buffered-io.c), and one under writeback is refused
+    # (folio_check_splittable(), mm/huge_memory.c).
+    ("soft_offline", "xfs-dirty"): "a dirty folio of XFS can't be split",
+    ("soft_offline", "xfs-writeback"): "a folio under writeback can't be split",
 }
+
+# Where a trigger may stop before it has moved all that it was to move, and why. One folio at least
+# has to have moved.
+PARTLY: Mapping[tuple[str, str], str] = {
+    # The same folios: without a free block of their order they can't be split, and -ENOMEM ends
+    # the compaction of the zone (compact_zone(), mm/compaction.c).
+    (name, kind): "compaction ends at a folio that it has no free block for and can't split"
+    for name in _COMPACTIONS
+    for kind in ("xfs-dirty", "xfs-writeback")
+}
+
+_LARGE = ("anon-16k", "anon-64k", "anon-1m")
+_YOUNG = r"Referenced was \d+ KiB and is \d+"
+_SPLIT = r"flag (head|tail|thp) of \d+ pages"
+# A folio of a file that is split is unmapped, "then faulted back on demand": unmap_folio() of
+# mm/huge_memory.c.
+_UNMAPPED = (
+    rf"{_SPLIT}|presence of \d+ pages changed|(Rss|Referenced|ShmemPmdMapped) was \d+ KiB and is "
+    r"\d+"
+)
+
+# Of what a migration carries over, what the trigger itself changes in doing its work: a pattern of
+# one of the things that the program tells, by trigger and kind, where "*" is every one.
+CHANGES: Mapping[tuple[str, str], str] = {
+    # A task on the other node reads the whole region; it is for its faults that the pages move.
+    ("numa_balancing", "*"): _YOUNG,
+    # DAMON finds out about accesses by clearing the accessed bits (damon_ptep_mkold() of
+    # mm/damon/ops-common.c).
+    ("damon_cold", "*"): _YOUNG,
+    ("damon_hot", "*"): _YOUNG,
+    # Each page is got by its address first, and a page that is got is young: get_user_pages_fast()
+    # in madvise_inject_error() of mm/madvise.c. Then a large folio is split.
+    ("soft_offline", "*"): _YOUNG,
+    **{("soft_offline", kind): _SPLIT for kind in (*_LARGE, "anon-2m-ptes")},
+    ("soft_offline", "anon-2m"): rf"{_SPLIT}|AnonHugePages was \d+ KiB and is \d+",
+    ("soft_offline", "tmpfs-2m"): _UNMAPPED,
+    # The page that was migrated is dissolved: page_handle_poison() of mm/memory-failure.c, and
+    # dissolve_free_hugetlb_folios() in offline_pages() of mm/memory_hotplug.c.
+    ("soft_offline", "hugetlb"): r"the pools had \d+ huge pages and have \d+",
+    ("offline", "hugetlb"): r"the pools had \d+ huge pages and have \d+",
+    # Without a free block of its order a folio is split, and migrates in pieces: -ENOMEM in
+    # migrate_pages_batch() of mm/migrate.c.
+    **{(name, kind): _SPLIT for name in _COMPACTIONS for kind in _LARGE},
+    **{(name, kind): _UNMAPPED for name in _COMPACTIONS for kind in _XFS},
+    # A registered buffer is pinned for writing, as if it had been written to: dirty, soft-dirty
+    # and young (FOLL_WRITE in io_uring/rsrc.c).
+    ("longterm_pin", "*"): rf"{_YOUNG}|\d+ pages became soft-dirty",
+    # MADV_COLD takes the accessed bits, reclaim the activity: mm/madvise.c, mm/vmscan.c.
+    ("demotion", "*"): rf"{_YOUNG}|flag (active|referenced) of \d+ pages",
+    # Reclaim that finds nothing but dirty page cache has it written: wakeup_flusher_threads() in
+    # shrink_inactive_list() of mm/vmscan.c.
+    **{
+        ("demotion", kind): r"flag dirty of \d+ pages"
+        for kind in ("ext4-dirty", "ext4-1k-dirty", "xfs-dirty", "bdev")
+    },
+}
+
+
+def changes(trigger: Trigger, kind: Kind) -> str:
+    """What a trigger changes itself of a kind, as one pattern; it matches nothing if that is so."""
+    keys = ((trigger.name, "*"), (trigger.name, kind.name))
+    return "|".join(CHANGES[key] for key in keys if key in CHANGES) or "(?!)"
 
 
 def moves(trigger: Trigger, kind: Kind) -> bool:

@@ -11,12 +11,11 @@ from typing import Any
 from lab.config import Topology
 from lab.experiments import checks
 from lab.experiments.dma_path import longest_copy_bytes
-from lab.experiments.matrix_cells import Kind, Promise, Trigger, moves
+from lab.experiments.matrix_cells import PARTLY, Kind, Promise, Trigger, changes, moves
 from lab.experiments.premises import number
-from lab.results import Check, DeviceCounters, Integrity
+from lab.results import CellVerdict, Check, DeviceCounters, Integrity
 
 _WRONG_KEPT = 16
-_MOVED = "moved"
 
 
 @dataclass(frozen=True)
@@ -30,14 +29,17 @@ class Found:
         pages_moved: pages in another frame than before.
         folios_moved: folios all of whose pages are.
         on_to: pages on the destination node.
+        asked: pages that the trigger was to move.
+        asked_moved: those of them that are in another frame.
         absent: pages that have no frame any more.
         pull_errno: with which the kernel refused the trigger; 0 is none.
         lost: what did not survive beside the contents, in words.
-        integrity: of the contents.
+        integrity: of the contents; None if the program ended before it had looked at them.
         device: what the engines counted.
         dma_copies: what dcbm counted; None without it.
         folios_failures: the same.
         pages_migrated: all that the kernel migrated meanwhile, by /proc/vmstat.
+        retries: how often the trigger had to be pulled again.
     """
 
     pages: int
@@ -46,52 +48,71 @@ class Found:
     pages_moved: int
     folios_moved: int
     on_to: int
+    asked: int
+    asked_moved: int
     absent: int
     pull_errno: int
     lost: str
-    integrity: Integrity
+    integrity: Integrity | None
     device: DeviceCounters
     dma_copies: int | None
     folios_failures: int | None
     pages_migrated: int = 0
+    retries: int = 0
 
     @classmethod
     def of(
         cls,
-        result: Mapping[str, Any],
         ready: Mapping[str, Any],
+        moved: Mapping[str, Any],
+        looked: Mapping[str, Any] | None,
+        *,
         device: DeviceCounters,
         dma_copies: int | None,
         folios_failures: int | None,
     ) -> Found:
-        """Read what the guest's program has told.
+        """Read what the guest's program has told, in the order of its events.
+
+        Args:
+            ready: before the migration.
+            moved: right after it.
+            looked: at the contents and the rest; None if it didn't come to that.
+            device: what the engines counted.
+            dma_copies: what dcbm counted.
+            folios_failures: the same.
 
         Raises:
             PremiseError: a number is missing.
         """
+        integrity = None
+        if looked is not None:
+            integrity = Integrity.model_validate(
+                {key: looked.get(key) for key in ("pages_verified", "pages_wrong", "wrong")}
+            )
         return cls(
-            pages=number(result, "pages"),
-            folios=number(result, "folios"),
+            pages=number(moved, "pages"),
+            folios=number(moved, "folios"),
             folio_bytes=number(ready, "folio_kib") * 1024,
-            pages_moved=number(result, "pages_moved"),
-            folios_moved=number(result, "folios_moved"),
-            on_to=number(result, "on_to"),
-            absent=number(result, "absent"),
-            pull_errno=number(result, "pull_errno"),
-            lost=str(result.get("lost")),
-            integrity=Integrity.model_validate(
-                {key: result.get(key) for key in ("pages_verified", "pages_wrong", "wrong")}
-            ),
+            pages_moved=number(moved, "pages_moved"),
+            folios_moved=number(moved, "folios_moved"),
+            on_to=number(moved, "on_to"),
+            asked=number(moved, "asked"),
+            asked_moved=number(moved, "asked_moved"),
+            absent=number(moved, "absent"),
+            pull_errno=number(moved, "pull_errno"),
+            lost=str((looked or {}).get("lost", "")),
+            integrity=integrity,
             device=device,
             dma_copies=dma_copies,
             folios_failures=folios_failures,
-            pages_migrated=number(result.get("vmstat") or {}, "pgmigrate_success"),
+            pages_migrated=number(moved.get("vmstat") or {}, "pgmigrate_success"),
+            retries=number(moved, "retries"),
         )
 
-    def added_to(self, earlier: Integrity | None) -> Integrity:
+    def added_to(self, earlier: Integrity | None) -> Integrity | None:
         """The mode's integrity with this cell's."""
-        if earlier is None:
-            return self.integrity
+        if earlier is None or self.integrity is None:
+            return earlier or self.integrity
         return Integrity(
             pages_verified=earlier.pages_verified + self.integrity.pages_verified,
             pages_wrong=earlier.pages_wrong + self.integrity.pages_wrong,
@@ -111,11 +132,10 @@ def cell_checks(
         offload: whether dcbm was on for the trigger's reason.
         topology: the machine's; bounce buffers limit the length of a copy.
     """
-    made = [
-        checks.integrity(found.integrity, found.pages),
-        _survived(trigger, kind, found),
-        _moved(trigger, kind, found),
-    ]
+    made = [_moved(trigger, kind, found)]
+    if found.integrity is not None:
+        contents = checks.integrity(found.integrity, found.pages)
+        made = [contents, _survived(trigger, kind, found), *made]
     if not offload:
         return [*made, *_not_offloaded(found)]
     if moves(trigger, kind) and kind.offloaded:
@@ -123,44 +143,61 @@ def cell_checks(
     return [*made, _others_offloaded(found)]
 
 
-def left_alone(trigger: Trigger, made: Sequence[Check]) -> str | None:
-    """Why a cell's checks are no verdict: the kernel chose to take too little of the region.
+_KNOWN = "known bug "
 
-    Nothing else may be wrong. None: they are a verdict.
+
+def cell_verdict(made: Sequence[Check], ended_early: str | None) -> tuple[CellVerdict, str | None]:
+    """What a cell's checks come to, and why where it isn't PASS.
+
+    Args:
+        made: the checks.
+        ended_early: why the program could not look at the region afterwards; None if it has.
     """
-    bad = [check for check in made if not check.held]
-    if not trigger.chance or [check.name for check in bad] != [_MOVED]:
-        return None
-    return f"the kernel took too little of it: {bad[0].seen}"
+    bad = [f"{c.name}: awaited {c.awaited}, seen {c.seen}" for c in made if not c.held]
+    if bad:
+        return CellVerdict.FAIL, "; ".join([*bad, *([ended_early] if ended_early else [])])
+    if ended_early is not None:
+        return CellVerdict.ERROR, ended_early
+    known = [check.seen for check in made if check.seen.startswith(_KNOWN)]
+    return (CellVerdict.KNOWN_BUG, "; ".join(known)) if known else (CellVerdict.PASS, None)
 
 
 def _survived(trigger: Trigger, kind: Kind, found: Found) -> Check:
     told = [part for part in found.lost.split("; ") if part]
-    kept = [part for part in told if not re.fullmatch(trigger.changes or "(?!)", part)]
-    excused = kind.excused is not None and re.fullmatch(kind.excused, "; ".join(kept)) is not None
-    lost = "; ".join(kept)
+    own = changes(trigger, kind)
+    lost = "; ".join(part for part in told if not re.fullmatch(own, part))
+    excused = kind.excused is not None and re.fullmatch(kind.excused, lost) is not None
     return Check(
         name="survived",
-        held=not kept or excused,
+        held=not lost or excused,
         awaited="nothing lost beside the contents"
-        + (", but for what the trigger itself changes" if trigger.changes else "")
+        + (f", but for what the trigger itself changes ({own})" if told else "")
         + (f", but for the known bug {kind.bug}" if kind.bug else ""),
-        seen=f"known bug {kind.bug}: {lost}" if excused else lost or "nothing lost",
+        seen=f"{_KNOWN}{kind.bug}: {lost}" if excused else lost or "nothing lost",
     )
 
 
 def _moved(trigger: Trigger, kind: Kind, found: Found) -> Check:
     if not moves(trigger, kind):
         return checks.equal("stayed", found.pages_moved, 0, "pages moved")
-    seen = found.pages_moved if trigger.promise is Promise.FRAME else found.on_to
-    asked = min(found.pages, trigger.pages_most or found.pages)
-    floor = max(1, int(asked * trigger.share))
+    seen = found.asked_moved if trigger.promise is Promise.FRAME else found.on_to
+    least = found.asked
+    if (trigger.name, kind.name) in PARTLY:
+        least = found.folio_bytes // checks.PAGE_BYTES
     return Check(
-        name=_MOVED,
-        held=seen >= floor and not found.absent and not found.pull_errno,
-        awaited=f"{trigger.promise}: at least {floor:,} of {found.pages:,} pages, none absent",
+        name="moved",
+        held=seen >= max(1, least) and not found.pull_errno,
+        awaited=f"{trigger.promise}: at least {least:,} of {found.pages:,} pages",
         seen=f"{seen:,}, {found.absent:,} absent, errno {found.pull_errno}",
     )
+
+
+def asked_too_little(trigger: Trigger, kind: Kind, found: Found) -> str | None:
+    """Why a cell has no premise: the trigger was not to move enough of the region to prove it."""
+    least = min(int(found.pages * trigger.asked_least), trigger.pages_most or found.pages)
+    if not moves(trigger, kind) or found.asked >= least:
+        return None
+    return f"only {found.asked:,} of {found.pages:,} pages are where {trigger.name} takes them from"
 
 
 def _others_offloaded(found: Found) -> Check:
@@ -192,11 +229,9 @@ def _offloaded(trigger: Trigger, found: Found, topology: Topology) -> list[Check
             piece_bytes=longest_copy_bytes(topology),
         )
     # Folios of others were migrated along with the region, of sizes that nobody knows.
-    # What the kernel may leave alone altogether is judged by how much of it has moved.
-    least = 0 if trigger.chance else 1
     return [
-        checks.at_least("offloaded", copies, max(least, found.folios_moved), "folios"),
-        checks.at_least("descriptors", found.device.descriptors, max(least, copies), "descriptors"),
+        checks.at_least("offloaded", copies, max(1, found.folios_moved), "folios"),
+        checks.at_least("descriptors", found.device.descriptors, max(1, copies), "descriptors"),
         checks.equal("engine errors", found.device.errors, 0, "failed descriptors"),
         checks.equal("dcbm failures", found.folios_failures or 0, 0, "folios"),
     ]

@@ -19,10 +19,21 @@ from lab.cache import Cache
 from lab.checkout import ROOT
 from lab.config import Topology
 from lab.errors import BuildError
-from lab.experiments.matrix_cells import KINDS, NOT_APPLICABLE, STAYS, TRIGGERS, Kind, moves
-from lab.experiments.matrix_checks import Found, cell_checks, left_alone
+from lab.experiments.matrix_cells import (
+    CHANGES,
+    KINDS,
+    NOT_APPLICABLE,
+    PARTLY,
+    STAYS,
+    TRIGGERS,
+    Kind,
+    changes,
+    moves,
+    not_applicable,
+)
+from lab.experiments.matrix_checks import Found, asked_too_little, cell_checks, cell_verdict
 from lab.progress import SilentProgress
-from lab.results import Check, DeviceCounters, Integrity
+from lab.results import CellVerdict, Check, DeviceCounters, Integrity
 
 MIGRATE = IMAGES / "workloads" / "migrate"
 BY_NAME = {kind.name: kind for kind in KINDS}
@@ -36,6 +47,8 @@ FOUND = Found(
     pages_moved=4,
     folios_moved=4,
     on_to=4,
+    asked=4,
+    asked_moved=4,
     absent=0,
     pull_errno=0,
     lost="",
@@ -202,16 +215,59 @@ def test_where_a_kind_has_to_stay_each_half_is_red() -> None:
         assert not all(check.held for check in pulled(trigger, kind, FOUND))
 
 
-def test_what_the_kernel_chose_to_leave_alone_is_no_verdict() -> None:
-    compaction, asked = BY_TRIGGER["compact_node"], BY_TRIGGER["move_pages"]
-    left = replace(FOUND, pages_moved=0, folios_moved=0)
-    assert left_alone(compaction, pulled("compact_node", "anon-64k", left)) is not None
-    assert left_alone(compaction, pulled("compact_node", "anon-64k", FOUND)) is None
-    # Whoever was asked for it is not free to choose, and a wrong page is one whatever moved.
-    stayed = replace(left, on_to=0)
-    assert left_alone(asked, pulled("move_pages", "anon-64k", stayed)) is None
-    wrong = replace(left, lost="32 pages are not mlocked any more")
-    assert left_alone(compaction, pulled("compact_node", "anon-64k", wrong)) is None
+def test_compaction_has_to_move_all_that_it_was_to_and_enough_must_be_that() -> None:
+    compaction, anon = BY_TRIGGER["compact_node"], BY_NAME["anon"]
+    # The fourth page lay elsewhere, and may stay; one of the others may not.
+    three = replace(FOUND, pages_moved=3, folios_moved=3, asked=3, asked_moved=3)
+    assert all(check.held for check in pulled("compact_node", "anon", three))
+    left = replace(three, asked_moved=2)
+    assert [c.name for c in pulled("compact_node", "anon", left) if not c.held] == ["moved"]
+    assert asked_too_little(compaction, anon, three) is None
+    one = replace(FOUND, asked=1, asked_moved=1)
+    assert "1 of 4 pages" in str(asked_too_little(compaction, anon, one))
+    # Whoever is told which pages to move has to be asked for each.
+    assert asked_too_little(BY_TRIGGER["move_pages"], anon, three) is not None
+    assert asked_too_little(compaction, BY_NAME["pinned-pipe"], one) is None
+
+
+def test_where_a_trigger_may_stop_a_folio_has_to_have_moved() -> None:
+    for trigger, kind in PARTLY:
+        some = replace(FOUND, pages_moved=1, folios_moved=1, asked_moved=1)
+        assert all(check.held for check in pulled(trigger, kind, some))
+        none = replace(FOUND, pages_moved=0, folios_moved=0, asked_moved=0)
+        assert not all(check.held for check in pulled(trigger, kind, none))
+
+
+def test_no_table_says_anything_about_cells_that_another_leaves_out() -> None:
+    for table in (STAYS, PARTLY, CHANGES):
+        for trigger, kind in table:
+            assert kind == "*" or not_applicable(BY_TRIGGER[trigger], BY_NAME[kind]) is None
+    assert not set(STAYS) & set(PARTLY)
+
+
+# -- verdicts ------------------------------------------------------------------------------------
+
+
+def test_a_program_that_dies_of_what_was_done_is_a_failure() -> None:
+    unseen = replace(FOUND, integrity=None, lost="")
+    sound = pulled("move_pages", "ext4-dirty", unseen)
+    assert [check.name for check in sound] == ["moved", "engines idle", "not offloaded"]
+    assert cell_verdict(sound, "exit status 1") == (CellVerdict.ERROR, "exit status 1")
+    device = DeviceCounters(descriptors=4, bytes=4 * 4096, interrupts=1, errors=0)
+    copied = replace(unseen, dma_copies=4, device=device)
+    verdict, why = cell_verdict(pulled("move_pages", "ext4-dirty", copied, offload=True), "it died")
+    assert verdict is CellVerdict.FAIL
+    assert str(why).startswith("not offloaded: ")
+    assert str(why).endswith("it died")
+
+
+def test_a_known_bug_is_a_verdict_of_its_own() -> None:
+    assert cell_verdict(pulled("move_pages", "anon-2m", FOUND), None) == (CellVerdict.PASS, None)
+    lost = replace(FOUND, lost="512 pages became soft-dirty")
+    verdict, why = cell_verdict(pulled("move_pages", "anon-2m", lost), None)
+    assert verdict is CellVerdict.KNOWN_BUG
+    assert "mm-soft-dirty-huge" in str(why)
+    assert cell_verdict(pulled("move_pages", "anon", lost), None)[0] is CellVerdict.FAIL
 
 
 def test_a_trigger_excuses_what_it_changes_itself_and_nothing_else() -> None:
@@ -223,3 +279,9 @@ def test_a_trigger_excuses_what_it_changes_itself_and_nothing_else() -> None:
     split = replace(FOUND, lost="flag head of 3 pages; flag tail of 9 pages")
     assert all(check.held for check in pulled("compact_node", "anon-16k", split))
     assert not all(check.held for check in pulled("mbind", "anon-16k", split))
+    # Nor is a kind excused for what befalls another.
+    assert not all(check.held for check in pulled("compact_node", "anon", split))
+    clean = replace(FOUND, lost="flag dirty of 4 pages")
+    assert all(check.held for check in pulled("demotion", "xfs-dirty", clean))
+    assert not all(check.held for check in pulled("demotion", "shmem", clean))
+    assert changes(BY_TRIGGER["mbind"], BY_NAME["anon"]) == "(?!)"

@@ -62,6 +62,8 @@ def found(pages: int, moved: int, *, folio_pages: int = 1, **other: Any) -> Foun
         "pages_moved": moved,
         "folios_moved": moved // folio_pages,
         "on_to": moved,
+        "asked": pages,
+        "asked_moved": moved,
         "absent": 0,
         "pull_errno": 0,
         "lost": "",
@@ -125,11 +127,11 @@ def test_a_tier_is_a_node_and_a_frame_is_not() -> None:
 
 
 def test_soft_offlining_splits_and_takes_a_part() -> None:
-    split = found(1024, 64, folio_pages=512, on_to=0, dma_copies=64)
+    split = found(1024, 64, folio_pages=512, on_to=0, dma_copies=64, asked=64)
     assert failed("soft_offline", split, kind=PMD) == set()
-    assert failed("soft_offline", found(1024, 63, on_to=0), kind=ANON) == {"moved"}
+    assert failed("soft_offline", found(1024, 63, on_to=0, asked=64), kind=ANON) == {"moved"}
     # The same without the split would be one copy of 2 MiB.
-    whole = found(1024, 512, folio_pages=512, on_to=0)
+    whole = found(1024, 512, folio_pages=512, on_to=0, asked=64)
     assert {"offloaded", "bytes"} <= failed("soft_offline", whole, kind=PMD)
 
 

@@ -16,7 +16,7 @@
 
 void cell_lose(struct cell *cell, const char *what, ...)
 {
-	static char lost[512];
+	static char lost[2048];
 	size_t used = strlen(lost);
 	va_list arguments;
 
@@ -68,6 +68,21 @@ void cell_bind(unsigned long node)
 void cell_free_choice(void)
 {
 	choose_node(MPOL_DEFAULT, NULL);
+}
+
+/*
+ * What mbind(2) does first, whatever it then finds: lru_cache_disable() in do_mbind()
+ * of mm/mempolicy.c. Nothing is mapped in this page, so that nothing moves.
+ */
+void cell_drain_lru(void)
+{
+	void *page = mmap(NULL, PAGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (page == MAP_FAILED)
+		fail(EXIT_FAILED, errno, "a page can't be mapped");
+	if (syscall(SYS_mbind, page, PAGE_BYTES, MPOL_DEFAULT, NULL, 0, MPOL_MF_MOVE))
+		fail(EXIT_FAILED, errno, "the CPUs' batches can't be drained");
+	munmap(page, PAGE_BYTES);
 }
 
 void cell_assert_folios(const struct cell *cell)

@@ -10,6 +10,7 @@
 #ifndef LAB_CELL_H
 #define LAB_CELL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,6 +22,8 @@ struct cell {
 	size_t size_bytes, pages, folio_pages;
 	uint32_t generation;		/* of the pattern in it; 0: it holds something else */
 	uint64_t *frames_before, *frames_after;	/* one a page */
+	bool *asked;			/* one a page: is it to move? NULL: every page */
+	unsigned long retries;		/* of a trigger that the kernel refused for now */
 	const char *lost;		/* "", or what did not survive beside the contents */
 	struct state *state;		/* before: see state.h */
 };
@@ -58,7 +61,9 @@ struct trigger {
 	void (*prepare)(struct cell *cell);
 	/*
 	 * Has the region migrated. Returns 0, or the errno with which the kernel
-	 * refused. What moved is found out by the caller.
+	 * refused. What moved is found out by the caller. Sets `asked` if it can't
+	 * promise to move every page, and `retries` if it was refused for the moment.
+	 * When it returns, nothing of it goes on.
 	 */
 	int (*pull)(struct cell *cell);
 	/* Gives back what settings_restore() (setting.h) doesn't know. NULL: nothing. */
@@ -113,6 +118,13 @@ void cell_map(struct cell *cell, int fd);
 /* Where the calling task's memory comes from until cell_free_choice(). */
 void cell_bind(unsigned long node);
 void cell_free_choice(void);
+
+/*
+ * Has every CPU put what it has gathered on the lists of reclaim (LRU). A folio that
+ * still waits in a CPU's batch can't be isolated there, and the batch holds a
+ * reference to it (mm/folio.c).
+ */
+void cell_drain_lru(void);
 
 /* Ends the program with EXIT_PREMISE if a page of the region isn't on `node`. */
 void cell_assert_node(const struct cell *cell, unsigned long node);

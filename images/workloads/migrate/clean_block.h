@@ -14,4 +14,14 @@
  */
 void clean_blocks_only(struct cell *cell);
 
+/*
+ * What the kernel keeps free in each zone would be more than a region: 5 % of all
+ * memory whenever huge pages are allowed (set_recommended_min_free_kbytes() of
+ * mm/khugepaged.c). To be done anew after each time that they were.
+ */
+void watermarks_lower(void);
+
+/* Takes all of it that is free. The program keeps that until it ends. */
+void clean_blocks_fill(struct cell *cell);
+
 #endif

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Compaction in its four forms: reason compaction. The region lies in the holes
- * of a larger area, the rest of which is in use, so that its node has
- * something to compact.
+ * Compaction in its four forms: reason compaction. An area of memory fills the
+ * movable zone: the region lies in its lowest part, and holes are made in the rest,
+ * so that compaction, which moves from the low frames of a zone to its high ones,
+ * has a place for all of the region.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,16 +23,20 @@
 #include "setting.h"
 
 /*
- * A hole has room for an aligned folio of 64 KiB, wherever it starts. A period of
- * 32 pages would hide the holes from asynchronous compaction: where it finds
- * nothing, it looks at every 32nd page alone (mm/compaction.c, stride).
+ * A hole is three quarters of a pageblock, free blocks of 1 MiB and 512 KiB: room for
+ * every folio that compaction takes, and none for a huge page. Smaller ones would have
+ * large folios split, and what can't be split ends the compaction of its zone (-ENOMEM
+ * in compact_zone(), mm/compaction.c).
  */
-#define HOLE_PAGES 31
-#define KEPT_PAGES 17
-#define PERIOD_BYTES ((HOLE_PAGES + KEPT_PAGES) * PAGE_BYTES)
+#define BLOCK_PAGES REGION_PAGES
+#define HOLE_PAGES (BLOCK_PAGES / 4 * 3)
 
-/* The area, in sizes of the region. */
+/*
+ * The area, and its lowest part, in sizes of the region. Some kinds need memory for
+ * themselves before the region is made; the holes above have room for it once more.
+ */
 #define AREA_PER_REGION 8
+#define LOW_PER_REGION 3
 
 #define HUGE_ORDER 9
 #define PROACTIVENESS "/proc/sys/vm/compaction_proactiveness"
@@ -39,72 +44,119 @@
 /* The background daemon looks every 500 ms. */
 #define DAEMON_TIMEOUT_MS 3000
 
+/*
+ * Attempts in vain, one after the other. After each, compaction puts off twice as many
+ * as before, up to 64, and starts anew with all pageblocks after these only
+ * (compaction_restarting() of mm/compaction.c): 127 for each of the node's zones.
+ */
+#define VAIN_MAX 512
+
 static int device = -1;
 
-struct hole {
-	char *start;
-	uint64_t frame;		/* of its first page */
-};
+static char *area;
+static size_t area_pages;
+static uint64_t *area_frames;	/* one a page */
+static uint64_t low_start, low_end;	/* the frames of its lowest part */
 
-static int by_falling_frame(const void *left, const void *right)
+static int by_frame(const void *left, const void *right)
 {
-	uint64_t a = ((const struct hole *)left)->frame;
-	uint64_t b = ((const struct hole *)right)->frame;
+	uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
 
-	return (a < b) - (a > b);
+	return (a > b) - (a < b);
 }
 
-/*
- * Compaction moves from the low frames of a zone to the high ones. Holes that
- * are made last are filled first: let these be the lowest.
- */
-static void make_holes(char *area, size_t size_bytes)
+static void find_low_part(void)
 {
-	size_t count = size_bytes / PERIOD_BYTES, i;
-	struct hole *holes = calloc(count, sizeof(*holes));
+	uint64_t *sorted = malloc(area_pages * sizeof(*sorted));
 
-	if (!holes)
-		fail(EXIT_FAILED, ENOMEM, "no memory for the order of %zu holes", count);
-	for (i = 0; i < count; i++) {
-		holes[i].start = area + i * PERIOD_BYTES;
-		region_frames(holes[i].start, 1, &holes[i].frame);
-	}
-	qsort(holes, count, sizeof(*holes), by_falling_frame);
-	for (i = 0; i < count; i++)
-		if (madvise(holes[i].start, HOLE_PAGES * PAGE_BYTES, MADV_DONTNEED))
+	if (!sorted)
+		fail(EXIT_FAILED, ENOMEM, "no memory for %zu frames", area_pages);
+	memcpy(sorted, area_frames, area_pages * sizeof(*sorted));
+	qsort(sorted, area_pages, sizeof(*sorted), by_frame);
+	low_start = sorted[0];
+	low_end = sorted[area_pages * LOW_PER_REGION / AREA_PER_REGION];
+	low_end -= low_end % BLOCK_PAGES;
+	free(sorted);
+}
+
+static bool is_low(uint64_t frame)
+{
+	return frame >= low_start && frame < low_end;
+}
+
+static bool is_hole(uint64_t frame)
+{
+	return frame >= low_end && frame % BLOCK_PAGES < HOLE_PAGES;
+}
+
+/* Those pages of the area that are in frames of a sort. */
+static void give_back(bool (*wanted)(uint64_t frame))
+{
+	size_t first, next;
+
+	for (first = 0; first < area_pages; first = next) {
+		bool given = wanted(area_frames[first]);
+
+		for (next = first + 1; next < area_pages && wanted(area_frames[next]) == given;)
+			next++;
+		if (given && madvise(area + first * PAGE_BYTES, (next - first) * PAGE_BYTES,
+				     MADV_DONTNEED))
 			fail(EXIT_FAILED, errno, "a hole can't be made");
-	free(holes);
+	}
 }
 
 static void fragment(struct cell *cell)
 {
 	size_t size_bytes = AREA_PER_REGION * (cell->mib << 20);
-	char *area;
 	int error;
 
 	/* The highest frames of the zone, where nothing else is free. */
 	clean_blocks_only(cell);
 	/* Otherwise the lists of each CPU would keep what is freed. */
 	setting_set("/proc/sys/vm/percpu_pagelist_high_fraction", "256");
+	area_pages = size_bytes / PAGE_BYTES;
+	area_frames = calloc(area_pages, sizeof(*area_frames));
+	if (!area_frames)
+		fail(EXIT_FAILED, ENOMEM, "no memory for %zu frames", area_pages);
 	area = region_map(size_bytes, cell->from);
 	error = region_populate(area, size_bytes);
 	if (error)
 		fail(EXIT_PREMISE, error, "%zu bytes on node %lu can't be fragmented", size_bytes,
 		     cell->from);
-	make_holes(area, size_bytes);
+	region_frames(area, area_pages, area_frames);
+	/* The region is to find no other place. */
+	clean_blocks_fill(cell);
+	find_low_part();
+	give_back(is_low);
+}
+
+/* What is below all holes has a free page above it, and is to move. */
+static void make_holes(struct cell *cell)
+{
+	size_t i;
+
+	give_back(is_hole);
+	/* Without that many free pages above them the kernel wouldn't try. */
+	watermarks_lower();
+	cell->asked = calloc(cell->pages, sizeof(*cell->asked));
+	if (!cell->asked)
+		fail(EXIT_FAILED, ENOMEM, "no memory for %zu pages", cell->pages);
+	for (i = 0; i < cell->pages; i++)
+		cell->asked[i] = is_low(cell->frames_before[i]);
 }
 
 static int pull_node(struct cell *cell)
 {
 	char path[64];
 
+	make_holes(cell);
 	snprintf(path, sizeof(path), "/sys/devices/system/node/node%lu/compact", cell->from);
 	return file_write(path, "1") ? 0 : errno;
 }
 
 static int pull_all(struct cell *cell)
 {
-	(void)cell;
+	make_holes(cell);
 	return file_write("/proc/sys/vm/compact_memory", "1") ? 0 : errno;
 }
 
@@ -115,14 +167,17 @@ static void open_device(void)
 		fail(EXIT_PREMISE, errno, COMPACT_TRIGGER_DEVICE " can't be opened");
 }
 
-/* Takes what free huge pages there are, and then `count` that need compaction. */
-static int allocate(const struct cell *cell, uint32_t count)
+/* Takes what free huge pages there are, or tries to have one more. Returns how many. */
+static uint32_t allocate(const struct cell *cell, bool more)
 {
 	struct compact_trigger_run run = {
-		.node = (uint32_t)cell->from, .order = HUGE_ORDER, .count = count,
+		.node = (uint32_t)cell->from, .order = HUGE_ORDER, .count = more,
+		.flags = more ? COMPACT_TRIGGER_MORE : 0,
 	};
 
-	return ioctl(device, COMPACT_TRIGGER_RUN, &run) ? errno : 0;
+	if (ioctl(device, COMPACT_TRIGGER_RUN, &run))
+		fail(EXIT_PREMISE, errno, "huge pages can't be asked for");
+	return run.allocated;
 }
 
 static void prepare_device(struct cell *cell)
@@ -131,21 +186,37 @@ static void prepare_device(struct cell *cell)
 	fragment(cell);
 }
 
+static void prepare_direct(struct cell *cell)
+{
+	/*
+	 * So few and so large free blocks would be taken for a lack of memory instead
+	 * of fragmentation (fragmentation_index() of mm/vmstat.c).
+	 */
+	setting_set("/proc/sys/vm/extfrag_threshold", "0");
+	prepare_device(cell);
+}
+
 static int pull_direct(struct cell *cell)
 {
-	/* As many as the holes that are left could give. */
-	return allocate(cell, (uint32_t)((AREA_PER_REGION / 2 - 1) * cell->mib / 2));
+	unsigned int vain;
+
+	make_holes(cell);
+	allocate(cell, false);
+	do {
+		for (vain = 0; vain < VAIN_MAX && frames_still(cell, false);)
+			vain = allocate(cell, true) ? 0 : vain + 1;
+		/* Direct compaction passes over what is being written. */
+	} while (frames_still(cell, false) && frames_await_written(cell));
+	return 0;
 }
 
 static int pull_proactive(struct cell *cell)
 {
-	int error = allocate(cell, 0);
-
-	if (error)
-		return error;
+	make_holes(cell);
+	allocate(cell, false);
 	/* Writing it has the daemons look at once. */
 	setting_set(PROACTIVENESS, "100");
-	frames_await(cell, 50, DAEMON_TIMEOUT_MS);
+	frames_await(cell, DAEMON_TIMEOUT_MS);
 	/* The daemon may be in the middle of it. */
 	setting_set(PROACTIVENESS, "0");
 	frames_settle(cell, DAEMON_TIMEOUT_MS);
@@ -165,7 +236,7 @@ const struct trigger compaction_triggers[] = {
 	{ .name = "compact_memory", .purpose = "compaction of all nodes, by sysctl",
 	  .prepare = fragment, .pull = pull_all },
 	{ .name = "compact_direct", .purpose = "huge pages allocated where there are none",
-	  .prepare = prepare_device, .pull = pull_direct, .restore = restore_device },
+	  .prepare = prepare_direct, .pull = pull_direct, .restore = restore_device },
 	{ .name = "compact_proactive", .purpose = "kcompactd, before anybody needs huge pages",
 	  .prepare = prepare_device, .pull = pull_proactive, .restore = restore_device },
 	{ 0 },

@@ -21,7 +21,9 @@
 #define SCHEME CONTEXT "/schemes/0"
 
 #define TIMEOUT_MS 2000
-#define RUNS_MAX 256
+
+/* Documentation/admin-guide/mm/damon/usage.rst, "contexts/<N>/monitoring_attrs/" */
+#define REGIONS_MAX 1000
 
 static void set_number(const char *path, uint64_t value)
 {
@@ -31,8 +33,13 @@ static void set_number(const char *path, uint64_t value)
 	setting_write(path, text);
 }
 
+static bool running;
+
 static bool stop(void)
 {
+	if (!running)
+		return true;
+	running = false;
 	return file_write(KDAMONDS "/0/state", "off");
 }
 
@@ -83,9 +90,14 @@ static void make_range(size_t number, uint64_t start, uint64_t end)
 static int watch(const struct cell *cell)
 {
 	setting_write(KDAMONDS "/0/state", "on");
+	running = true;
 	setting_undo("a kdamond", stop);
-	frames_await(cell, 100, TIMEOUT_MS);
-	return 0;
+	frames_await(cell, TIMEOUT_MS);
+	/*
+	 * Or it would take what had to stay, as soon as that is let go to be looked at,
+	 * and after the counters were read.
+	 */
+	return stop() ? 0 : errno;
 }
 
 static int pull_physical(struct cell *cell)
@@ -93,9 +105,10 @@ static int pull_physical(struct cell *cell)
 	struct frame_run *runs;
 	size_t count = frames_before(cell, &runs), i;
 
-	if (count > RUNS_MAX)
-		fail(EXIT_PREMISE, 0, "the region is in %zu pieces", count);
 	make_context("paddr");
+	/* Each piece is a region to DAMON, which else merges and splits them to this number. */
+	if (count > REGIONS_MAX / 2)
+		set_number(CONTEXT "/monitoring_attrs/nr_regions/max", 2 * count);
 	set_number(TARGET "/regions/nr_regions", count);
 	for (i = 0; i < count; i++)
 		make_range(i, runs[i].first * PAGE_BYTES,

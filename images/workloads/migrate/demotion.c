@@ -15,7 +15,7 @@
 #define TIERS "/sys/devices/virtual/memory_tiering"
 #define DEMOTION "/sys/kernel/mm/numa/demotion_enabled"
 #define TIERS_MAX 512
-#define ATTEMPTS 8
+#define ATTEMPTS 4
 
 /* "0-1,3" */
 static bool listed(const char *list, unsigned long node)
@@ -71,15 +71,24 @@ static int pull(struct cell *cell)
 
 	snprintf(path, sizeof(path), "/sys/devices/system/node/node%lu/reclaim", cell->from);
 	for (attempt = 0; attempt < ATTEMPTS; attempt++) {
-		size_t left = cell->pages - pages_on(cell, cell->to);
-
-		if (!left)
+		if (pages_on(cell, cell->to) == cell->pages)
 			return 0;
-		/* To where reclaim looks first, as if it hadn't been used for long. */
-		if (madvise(cell->start, cell->size_bytes, MADV_COLD))
+		/* Reclaim passes over what is being written, and finds it the next time. */
+		if (attempt)
+			frames_await_written(cell);
+		/*
+		 * To where reclaim looks first, as if it hadn't been used for long; the
+		 * last ones only when this CPU's batch goes on. What is locked, and
+		 * hugetlbfs, is refused (EINVAL), and has to stay.
+		 */
+		if (madvise(cell->start, cell->size_bytes, MADV_COLD) && errno != EINVAL)
 			return errno;
-		/* Anonymous and shared memory alone, and then whatever there is. */
-		snprintf(amount, sizeof(amount), "%zuK%s", left * 4,
+		cell_drain_lru();
+		/*
+		 * As much as the region: what else is cold counts, too. Anonymous and
+		 * shared memory alone, and then whatever there is.
+		 */
+		snprintf(amount, sizeof(amount), "%zuK%s", cell->size_bytes / 1024,
 			 attempt % 2 ? "" : " swappiness=max");
 		/* EAGAIN: less than asked for. The caller sees how much less. */
 		if (!file_write(path, amount) && errno != EAGAIN)

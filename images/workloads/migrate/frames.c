@@ -7,9 +7,11 @@
 
 #include "frames.h"
 #include "region.h"
+#include "state.h"
 
 #define POLL_MS 10
 #define STILL_POLLS 10
+#define WRITEBACK_MS 1000
 
 static int by_frame(const void *left, const void *right)
 {
@@ -44,18 +46,19 @@ size_t frames_before(const struct cell *cell, struct frame_run **runs)
 	return count;
 }
 
-size_t frames_left(const struct cell *cell)
+size_t frames_still(const struct cell *cell, bool absent_too)
 {
 	uint64_t *frames = calloc(cell->pages, sizeof(*frames));
-	size_t left = 0, i;
+	size_t still = 0, i;
 
 	if (!frames)
 		fail(EXIT_FAILED, ENOMEM, "no memory for frame numbers");
 	region_frames(cell->start, cell->pages, frames);
 	for (i = 0; i < cell->pages; i++)
-		left += frames[i] && frames[i] != cell->frames_before[i];
+		if (!cell->asked || cell->asked[i])
+			still += frames[i] ? frames[i] == cell->frames_before[i] : absent_too;
 	free(frames);
-	return left;
+	return still;
 }
 
 size_t pages_on(const struct cell *cell, unsigned long node)
@@ -80,15 +83,28 @@ void sleep_ms(unsigned long ms)
 		;
 }
 
-void frames_await(const struct cell *cell, size_t share_pct, unsigned long timeout_ms)
+void frames_await(const struct cell *cell, unsigned long timeout_ms)
 {
 	unsigned long slept_ms;
 
 	for (slept_ms = 0; slept_ms < timeout_ms; slept_ms += POLL_MS) {
-		if (frames_left(cell) * 100 >= cell->pages * share_pct)
+		if (!frames_still(cell, true))
 			return;
 		sleep_ms(POLL_MS);
 	}
+}
+
+bool frames_await_written(struct cell *cell)
+{
+	unsigned long slept_ms;
+
+	if (!state_count(cell, FLAG(WRITEBACK)))
+		return false;
+	cell->retries++;
+	for (slept_ms = 0; slept_ms < WRITEBACK_MS && state_count(cell, FLAG(WRITEBACK));
+	     slept_ms += POLL_MS)
+		sleep_ms(POLL_MS);
+	return true;
 }
 
 void frames_settle(const struct cell *cell, unsigned long timeout_ms)

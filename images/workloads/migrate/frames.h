@@ -3,6 +3,7 @@
 #ifndef LAB_FRAMES_H
 #define LAB_FRAMES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,17 +20,26 @@ struct frame_run {
  */
 size_t frames_before(const struct cell *cell, struct frame_run **runs);
 
-/* How many pages of the region are in another frame than before. */
-size_t frames_left(const struct cell *cell);
+/*
+ * How many pages that are to move are in the frame that they had before, and with
+ * `absent_too` those in none, which may be on their way.
+ */
+size_t frames_still(const struct cell *cell, bool absent_too);
 
 /* How many pages of the region are on a node. */
 size_t pages_on(const struct cell *cell, unsigned long node);
 
 /*
- * Sleeps until `share_pct` percent of the region have left their frames, or
- * `timeout_ms` are over: for migrations that a kernel thread does.
+ * Sleeps until all pages that are to move have another frame, or `timeout_ms` are
+ * over: for migrations that a kernel thread does.
  */
-void frames_await(const struct cell *cell, size_t share_pct, unsigned long timeout_ms);
+void frames_await(const struct cell *cell, unsigned long timeout_ms);
+
+/*
+ * Sleeps until no page of the region is under writeback any more, and counts that as
+ * a retry; false if none was. For triggers that pass over such pages.
+ */
+bool frames_await_written(struct cell *cell);
 
 /*
  * Sleeps until no page of the region is on its way, and none has gone further for

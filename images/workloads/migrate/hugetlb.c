@@ -79,13 +79,14 @@ static void prove(struct cell *cell)
 static void verify(struct cell *cell, struct verification *verification)
 {
 	const unsigned long nodes[] = { cell->from, cell->to };
+	unsigned long pool;
 	size_t i;
 
 	way_child(cell, verification);
 	/* A page that moves changes places with one of the other pool, or its place. */
-	if (pool_read(cell->from, "nr_hugepages") + pool_read(cell->to, "nr_hugepages") !=
-	    2 * folios)
-		cell_lose(cell, "the pools have another number of huge pages");
+	pool = pool_read(cell->from, "nr_hugepages") + pool_read(cell->to, "nr_hugepages");
+	if (pool != 2 * folios)
+		cell_lose(cell, "the pools had %lu huge pages and have %lu", 2 * folios, pool);
 	for (i = 0; i < 2; i++)
 		if (pool_read(nodes[i], "surplus_hugepages"))
 			cell_lose(cell, "node %lu has surplus huge pages", nodes[i]);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "cell.h"
@@ -23,7 +24,8 @@ static const char usage[] =
 	"\n"
 	"Makes M MiB (default 4) of folios of a KIND on node A, says \"ready\", and at\n"
 	"SIGUSR1 has them migrated, by the way that TRIGGER names, to node B where the\n"
-	"way has a destination. A \"cell\" event tells what moved, and what is wrong.\n"
+	"way has a destination. A \"moved\" event tells what moved, a \"cell\" event\n"
+	"what is wrong.\n"
 	"migrate --list names all triggers and kinds, and what a trigger lacks here.\n";
 
 static const struct folio_kind *const kinds[] = {
@@ -133,6 +135,30 @@ static void await_start(void)
 		fail(EXIT_FAILED, errno, "waiting for a signal failed");
 }
 
+/*
+ * A folio of a file that was split is unmapped, whatever became of its pages: unmap_folio()
+ * of mm/huge_memory.c. Those that are in the page cache still are mapped again.
+ */
+static void find_absent(const struct cell *cell)
+{
+	unsigned char *cached = calloc(cell->pages, 1);
+	size_t i;
+
+	if (!cached)
+		fail(EXIT_FAILED, ENOMEM, "no memory for %zu pages", cell->pages);
+	if (mincore(cell->start, cell->pages * PAGE_BYTES, cached))
+		fail(EXIT_FAILED, errno, "the region's pages can't be asked for");
+	for (i = 0; i < cell->pages; i++) {
+		char *page = cell->start + i * PAGE_BYTES;
+
+		if (cell->frames_after[i] || !(cached[i] & 1))
+			continue;
+		(void)*(volatile char *)page;
+		region_frames(page, 1, &cell->frames_after[i]);
+	}
+	free(cached);
+}
+
 /* Where the pages are now, by node. */
 static void report_nodes(const struct cell *cell)
 {
@@ -159,21 +185,40 @@ static void report_nodes(const struct cell *cell)
 
 static void report_moved(const struct cell *cell)
 {
-	size_t pages = 0, folios = 0, folio, i;
+	size_t pages = 0, folios = 0, asked = 0, asked_moved = 0, folio, i;
 
 	for (folio = 0; folio < cell->pages / cell->folio_pages; folio++) {
 		size_t moved = 0;
 
 		for (i = 0; i < cell->folio_pages; i++) {
 			size_t page = folio * cell->folio_pages + i;
+			bool left = cell->frames_after[page] &&
+				    cell->frames_after[page] != cell->frames_before[page];
+			bool wanted = !cell->asked || cell->asked[page];
 
-			moved += cell->frames_after[page] &&
-				 cell->frames_after[page] != cell->frames_before[page];
+			moved += left;
+			asked += wanted;
+			asked_moved += wanted && left;
 		}
 		pages += moved;
 		folios += moved == cell->folio_pages;
 	}
-	report("\"pages_moved\":%zu,\"folios_moved\":%zu,", pages, folios);
+	report("\"pages_moved\":%zu,\"folios_moved\":%zu,\"asked\":%zu,\"asked_moved\":%zu,",
+	       pages, folios, asked, asked_moved);
+}
+
+/* Apart from the rest: it counts even if the region then can't be looked at. */
+static void report_pull(const struct cell *cell, int error, uint64_t wall_ns,
+			const struct vmstat *before, const struct vmstat *after)
+{
+	report("{\"event\":\"moved\",\"pages\":%zu,\"folios\":%zu,\"pull_errno\":%d,"
+	       "\"retries\":%lu,\"wall_ns\":%" PRIu64 ",", cell->pages,
+	       cell->pages / cell->folio_pages, error, cell->retries, wall_ns);
+	report_nodes(cell);
+	report_moved(cell);
+	report_vmstat(before, after);
+	report("}");
+	report_end();
 }
 
 static void run(struct cell *cell, const struct trigger *trigger, const struct folio_kind *kind)
@@ -187,6 +232,8 @@ static void run(struct cell *cell, const struct trigger *trigger, const struct f
 	if (trigger->prepare)
 		trigger->prepare(cell);
 	kind->make(cell);
+	/* The last folios are in a batch still, where none but mbind(2) would find them. */
+	cell_drain_lru();
 	kind->prove(cell);
 	cell_assert_node(cell, cell->from);
 	cell->frames_before = frames_of(cell);
@@ -201,20 +248,16 @@ static void run(struct cell *cell, const struct trigger *trigger, const struct f
 	cell->frames_after = frames_of(cell);
 	/* Before anybody touches a page. */
 	state_check(cell, kind->may_lose);
-	report("{\"event\":\"cell\",\"pages\":%zu,\"folios\":%zu,\"pull_errno\":%d,"
-	       "\"wall_ns\":%" PRIu64 ",", cell->pages, cell->pages / cell->folio_pages, error,
-	       wall_ns);
-	report_nodes(cell);
-	report_moved(cell);
+	find_absent(cell);
+	report_pull(cell, error, wall_ns, &before, &after);
 	/* What isn't the pattern is compared by its kind. */
 	for (i = 0; cell->generation && i < cell->pages; i++)
 		verify_page(&verification, cell->start + i * PAGE_BYTES, i, cell->generation);
 	if (kind->verify)
 		kind->verify(cell, &verification);
+	report("{\"event\":\"cell\",");
 	report_verification(&verification);
-	report(",\"lost\":\"%s\",", cell->lost);
-	report_vmstat(&before, &after);
-	report("}");
+	report(",\"lost\":\"%s\"}", cell->lost);
 	report_end();
 	if (kind->release)
 		kind->release(cell);

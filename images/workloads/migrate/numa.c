@@ -65,6 +65,8 @@ static int pull(struct cell *cell)
 	if (error)
 		fail(EXIT_FAILED, error, "a thread can't be started");
 	pthread_join(thread, NULL);
+	/* What is looked at afterwards is to stay where it is. */
+	setting_set("/proc/sys/kernel/numa_balancing", "0");
 	return 0;
 }
 

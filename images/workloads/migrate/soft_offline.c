@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 
 #include "cell.h"
@@ -22,7 +23,10 @@
 /* A line in the kernel log for each page, at some cost: not the whole region. */
 #define PAGES_MAX 64
 
-static const struct cell *poisoned;
+/* Of one page, before it counts as one that can't be had. */
+#define RETRIES_MAX 3
+
+static uint64_t poisoned[PAGES_MAX];
 static size_t poisoned_count;
 
 static bool unpoison(void)
@@ -30,24 +34,58 @@ static bool unpoison(void)
 	char frame[32];
 
 	while (poisoned_count) {
-		snprintf(frame, sizeof(frame), "%" PRIu64,
-			 poisoned->frames_before[--poisoned_count]);
+		snprintf(frame, sizeof(frame), "%" PRIu64, poisoned[--poisoned_count]);
 		if (!file_write(UNPOISON, frame))
 			return false;
 	}
 	return true;
 }
 
+/*
+ * The page is got by its address first. That may put it into a batch of this CPU,
+ * which then has a reference too many: EBUSY until the batch goes on (mm/folio.c).
+ */
+static bool offline(struct cell *cell, char *page)
+{
+	unsigned int attempt;
+
+	for (attempt = 0; attempt <= RETRIES_MAX; attempt++) {
+		if (!madvise(page, PAGE_BYTES, MADV_SOFT_OFFLINE))
+			return true;
+		if (errno != EBUSY)
+			return false;
+		cell->retries += attempt < RETRIES_MAX;
+		cell_drain_lru();
+	}
+	errno = EBUSY;
+	return false;
+}
+
 static int pull(struct cell *cell)
 {
+	uint64_t frame;
 	size_t i;
 
-	poisoned = cell;
+	cell->asked = calloc(cell->pages, sizeof(*cell->asked));
+	if (!cell->asked)
+		fail(EXIT_FAILED, ENOMEM, "no memory for %zu pages", cell->pages);
 	setting_undo("a poisoned frame", unpoison);
 	for (i = 0; i < PAGES_MAX && i < cell->pages; i++) {
-		if (madvise(cell->start + i * PAGE_BYTES, PAGE_BYTES, MADV_SOFT_OFFLINE))
+		char *page = cell->start + i * PAGE_BYTES;
+
+		cell->asked[i] = true;
+		region_frames(page, 1, &frame);
+		if (!frame) {
+			/* A split folio of a file is unmapped, see unmap_folio(). */
+			(void)*(volatile char *)page;
+			region_frames(page, 1, &frame);
+		}
+		/* A huge page of hugetlbfs moves as a whole, at its first page. */
+		if (frame != cell->frames_before[i])
+			continue;
+		if (!offline(cell, page))
 			return errno;
-		poisoned_count = i + 1;
+		poisoned[poisoned_count++] = frame;
 	}
 	return 0;
 }

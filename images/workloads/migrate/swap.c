@@ -60,6 +60,8 @@ static void prove(struct cell *cell)
 static void verify(struct cell *cell, struct verification *verification)
 {
 	way_child(cell, verification);
+	/* A page in a batch of the CPU that has migrated it is left alone by reclaim. */
+	cell_drain_lru();
 	/* Does the place in swap still belong to the page? */
 	swap_out(cell);
 	if (state_count(cell, FLAG(ANON)))
