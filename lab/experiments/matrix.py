@@ -80,6 +80,7 @@ class MatrixMode(ModePlan):
 
     offload: Offload = Offload.NO_SERIES
     cells: tuple[tuple[Trigger, Kind], ...] = ()
+    left_out: tuple[tuple[Trigger, Kind], ...] = ()
     cpu: int = 0
 
 
@@ -109,6 +110,8 @@ def plan(lab: LabFile, parameters: MatrixParameters) -> list[MatrixMode]:
         )
     lab = with_nodes(lab)
     cells = chosen_cells(parameters)
+    all_cells = chosen_cells(parameters.model_copy(update={"quick": False}))
+    left_out = tuple(cell for cell in all_cells if cell not in cells)
     # Where the engines' interrupts go: with all work on one CPU the virtual clock stays exact.
     cpu = sum(node.cpus for node in lab.topology.nodes[: lab.engine.node])
     modules = (lab.engine.kind, *modules_for([trigger for trigger, _ in cells]))
@@ -122,6 +125,7 @@ def plan(lab: LabFile, parameters: MatrixParameters) -> list[MatrixMode]:
             modules=modules if offload is Offload.NO_SERIES else (*modules, "dcbm"),
             offload=offload,
             cells=cells,
+            left_out=left_out,
             cpu=cpu,
         )
         for offload in Offload
@@ -205,10 +209,15 @@ def run(session: Run) -> None:
 
 
 def _note_not_run(session: Run) -> None:
-    """What a crash keeps from being run has to show as a hole."""
+    """What a crash keeps from being run has to show as a hole, and what was never to be."""
+    holes = {
+        "the mode ended before": session.mode.cells,
+        "left out by --quick: run without it, or name trigger and kind": session.mode.left_out,
+    }
     session.findings.cells = [
-        _cell(trigger, kind, CellVerdict.NOT_RUN, "the mode ended before")
-        for trigger, kind in session.mode.cells
+        _cell(trigger, kind, CellVerdict.NOT_RUN, why)
+        for why, cells in holes.items()
+        for trigger, kind in cells
     ]
 
 

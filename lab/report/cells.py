@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from lab.report.table import NOTHING, Table
 from lab.results import CellVerdict, Record
 
@@ -37,11 +39,18 @@ def cell_tables(record: Record) -> list[Table]:
 
 
 def _holes(record: Record) -> Table:
-    """The reason of every cell that is not PASS, once for all modes that share it."""
+    """The reason of every cell that is not PASS, once for all modes that share it.
+
+    What was not run shows in the tables above; here it is counted.
+    """
     modes: dict[tuple[str, str, str, str], list[str]] = {}
     for mode in record.modes:
+        not_run = Counter(c.why or "" for c in mode.cells if c.verdict is CellVerdict.NOT_RUN)
+        for why, count in not_run.items():
+            key = (NOTHING, f"{count} cells", CellVerdict.NOT_RUN.value, why)
+            modes.setdefault(key, []).append(mode.name)
         for cell in mode.cells:
-            if cell.verdict is not CellVerdict.PASS:
+            if cell.verdict not in {CellVerdict.PASS, CellVerdict.NOT_RUN}:
                 key = (cell.trigger, cell.kind, cell.verdict.value, cell.why or "")
                 modes.setdefault(key, []).append(mode.name)
     rows = tuple(
