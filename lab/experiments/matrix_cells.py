@@ -116,6 +116,8 @@ TRIGGERS: tuple[Trigger, ...] = (
     Trigger("damon_hot", "damon", Promise.NODE, since=(6, 17)),
 )
 
+_SOFT_DIRTY = r"\d+ pages became soft-dirty"
+
 # Which kinds are offloaded is folio_offloadable() of the series' third patch: no hugetlb, no
 # movable_ops, no reference that isn't accounted for, and only mappings whose migrate_folio is
 # migrate_folio (shmem, swap cache) or filemap_migrate_folio (XFS).
@@ -127,7 +129,7 @@ KINDS: tuple[Kind, ...] = (
     Kind(
         "anon-2m",
         quick=True,
-        excused=r"\d+ pages became soft-dirty",
+        excused=_SOFT_DIRTY,
         bug="mm-soft-dirty-huge",
     ),
     Kind("anon-2m-ptes"),
@@ -140,7 +142,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("uffd-missing"),
     Kind("shmem"),
     Kind("memfd"),
-    Kind("tmpfs-2m"),
+    Kind("tmpfs-2m", excused=_SOFT_DIRTY, bug="mm-soft-dirty-huge"),
     # migrate_hugetlbs() in mm/migrate.c: before all others, never in a batch.
     Kind("hugetlb", offloaded=False),
     # ext4's and the block devices' migrate_folio lock the buffers first (buffer_migrate_folio).

@@ -140,10 +140,10 @@ static void release_ring(struct cell *cell)
 /*
  * A direct read takes longer than any trigger does, during which the disk may write to
  * the folios at any time: null_blk has done so at once, but the kernel doesn't know
- * before it is told. The block layer would give up after 30 s (block/blk-mq.c).
+ * before it is told. It would give up after 5 s (drivers/block/null_blk/main.c).
  */
 static const struct disk slow_disk = {
-	.name = "labslow", .mib = 64, .completion_ns = 10ul * 1000 * 1000 * 1000,
+	.name = "labslow", .mib = 64, .completion_ns = 4ul * 1000 * 1000 * 1000,
 };
 static aio_context_t requests;
 
