@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from lab.experiments.matrix_cells import KINDS
+from lab.experiments.matrix_cells import TRIGGERS as TRIGGER_TABLE
 from lab.results import CellVerdict, Mode, Record
 
 pytestmark = pytest.mark.guest
@@ -46,6 +48,26 @@ def test_cells_are_copied_by_cpu_when_the_mask_has_every_other_reason(tmp_path: 
     assert verdicts(mode) == dict.fromkeys(TRIGGERS, CellVerdict.PASS), mode.error
     assert [cell.dma_copies for cell in mode.cells] == [0] * len(TRIGGERS)
     assert all(cell.pages_moved for cell in mode.cells)
+
+
+def test_the_quick_matrix_has_no_cell_without_a_reason(tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "lab.cli", "run", "matrix", "--quick", "--mode", "only"]
+    argv += ["--output", str(tmp_path / "run")]
+    done = subprocess.run(argv, capture_output=True, check=False, timeout=RUN_TIMEOUT_S)
+    (mode,) = Record.read(tmp_path / "run/record.json").modes
+    assert done.returncode == 0, mode.error
+    told = {(cell.trigger, cell.kind): cell for cell in mode.cells}
+    assert len(told) == len(mode.cells) == len(TRIGGER_TABLE) * len(KINDS)
+    quick = {(t.name, k.name) for t in TRIGGER_TABLE if t.quick for k in KINDS if k.quick}
+    held = {CellVerdict.PASS, CellVerdict.KNOWN_BUG, CellVerdict.NOT_APPLICABLE}
+    for name, cell in told.items():
+        assert cell.verdict in (held if name in quick else {CellVerdict.NOT_RUN}), cell
+        assert (cell.why is None) == (cell.verdict is CellVerdict.PASS)
+    # The holes above are all that compaction is given: it has to move what lies below.
+    compacted = told["compact_node", "anon"]
+    assert compacted.pages_moved is not None
+    assert compacted.pages is not None
+    assert compacted.pages_moved >= compacted.pages // 2
 
 
 def test_a_byte_that_an_engine_corrupts_is_seen_in_the_cell(tmp_path: Path) -> None:

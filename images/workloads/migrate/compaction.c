@@ -119,6 +119,9 @@ static void fragment(struct cell *cell)
 	if (!area_frames)
 		fail(EXIT_FAILED, ENOMEM, "no memory for %zu frames", area_pages);
 	area = region_map(size_bytes, cell->from);
+	/* What a child has mapped, too, is not free when it is given back here. */
+	if (madvise(area, size_bytes, MADV_DONTFORK))
+		fail(EXIT_FAILED, errno, "the area can't be kept from children");
 	error = region_populate(area, size_bytes);
 	if (error)
 		fail(EXIT_PREMISE, error, "%zu bytes on node %lu can't be fragmented", size_bytes,

@@ -11,11 +11,13 @@
 #include "frames.h"
 #include "kernel_state.h"
 #include "setting.h"
+#include "state.h"
 
 #define TIERS "/sys/devices/virtual/memory_tiering"
 #define DEMOTION "/sys/kernel/mm/numa/demotion_enabled"
 #define TIERS_MAX 512
-#define ATTEMPTS 4
+#define ATTEMPTS 8
+#define VAIN_MAX 2
 
 /* "0-1,3" */
 static bool listed(const char *list, unsigned long node)
@@ -66,13 +68,13 @@ static void prepare(struct cell *cell)
 
 static int pull(struct cell *cell)
 {
+	size_t before, on = pages_on(cell, cell->to);
 	char path[64], amount[64];
-	int attempt;
+	int attempt, vain = 0;
 
 	snprintf(path, sizeof(path), "/sys/devices/system/node/node%lu/reclaim", cell->from);
-	for (attempt = 0; attempt < ATTEMPTS; attempt++) {
-		if (pages_on(cell, cell->to) == cell->pages)
-			return 0;
+	/* The first one in vain may have found what is colder. */
+	for (attempt = 0; attempt < ATTEMPTS && vain < VAIN_MAX && on < cell->pages; attempt++) {
 		/* Reclaim passes over what is being written, and finds it the next time. */
 		if (attempt)
 			frames_await_written(cell);
@@ -93,6 +95,9 @@ static int pull(struct cell *cell)
 		/* EAGAIN: less than asked for. The caller sees how much less. */
 		if (!file_write(path, amount) && errno != EAGAIN)
 			return errno;
+		before = on;
+		on = pages_on(cell, cell->to);
+		vain = on == before && !state_count(cell, FLAG(WRITEBACK)) ? vain + 1 : 0;
 	}
 	return 0;
 }
