@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from native import IMAGES, SOURCES, compile_c
@@ -18,7 +19,8 @@ from lab.build.disks import BLOCK_BYTES, DISKS, build_disks, list_blocks
 from lab.cache import Cache
 from lab.checkout import ROOT
 from lab.config import Topology
-from lab.errors import BuildError
+from lab.errors import BuildError, PremiseError
+from lab.experiments import matrix
 from lab.experiments.matrix_cells import (
     CHANGES,
     KINDS,
@@ -32,6 +34,7 @@ from lab.experiments.matrix_cells import (
     not_applicable,
 )
 from lab.experiments.matrix_checks import Found, asked_too_little, cell_checks, cell_verdict
+from lab.machine.jobs import JobResult
 from lab.progress import SilentProgress
 from lab.results import CellVerdict, Check, DeviceCounters, Integrity
 
@@ -230,6 +233,17 @@ def test_compaction_has_to_move_all_that_it_was_to_and_enough_must_be_that() -> 
     assert asked_too_little(compaction, BY_NAME["pinned-pipe"], one) is None
 
 
+def test_of_what_a_system_call_takes_along_each_copy_is_accounted_for() -> None:
+    device = DeviceCounters(descriptors=6, bytes=6 * 4096, interrupts=1, errors=0)
+    along = replace(FOUND, pages_migrated=6, dma_copies=6, device=device)
+    for trigger in ("migrate_pages", "cpuset"):
+        assert all(check.held for check in pulled(trigger, "anon", along, offload=True))
+        twice = replace(along, pages_migrated=5)
+        assert [c.name for c in pulled(trigger, "anon", twice, offload=True) if not c.held] == [
+            "offloaded"
+        ]
+
+
 def test_where_a_trigger_may_stop_a_folio_has_to_have_moved() -> None:
     for trigger, kind in PARTLY:
         some = replace(FOUND, pages_moved=1, folios_moved=1, asked_moved=1)
@@ -259,6 +273,22 @@ def test_a_program_that_dies_of_what_was_done_is_a_failure() -> None:
     assert verdict is CellVerdict.FAIL
     assert str(why).startswith("not offloaded: ")
     assert str(why).endswith("it died")
+
+
+def test_only_a_program_that_ends_before_the_migration_is_over_has_nothing_to_tell() -> None:
+    moved, looked = {"event": "moved", "pages": 4}, {"event": "cell", "lost": ""}
+
+    def ended(status: int, *events: dict[str, Any]) -> JobResult:
+        return JobResult(("migrate",), status, None, list(events), [], [])
+
+    assert matrix._events(ended(0, moved, looked)) == (moved, looked, None)
+    told, nothing, why = matrix._events(ended(1, moved))
+    assert (told, nothing) == (moved, None)
+    assert "exit status 1" in str(why)
+    # What it had to say, and then failed to put back, is no pass.
+    assert matrix._events(ended(1, moved, looked))[1] is None
+    with pytest.raises(PremiseError, match="'cell'"):
+        matrix._events(ended(1))
 
 
 def test_a_known_bug_is_a_verdict_of_its_own() -> None:

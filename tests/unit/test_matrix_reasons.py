@@ -73,6 +73,7 @@ def found(pages: int, moved: int, *, folio_pages: int = 1, **other: Any) -> Foun
         ),
         "dma_copies": copies,
         "folios_failures": 0,
+        "pages_migrated": moved,
     }
     return Found(**{**values, **other})
 
