@@ -31,6 +31,7 @@ from lab.experiments.matrix_checks import (
     asked_too_little,
     cell_checks,
     cell_verdict,
+    needed_nothing,
 )
 from lab.experiments.matrix_machine import (
     command_line,
@@ -288,6 +289,8 @@ def _run_cell(session: Run, dcbm: Dcbm | None, trigger: Trigger, kind: Kind) -> 
         session.findings.check(check.model_copy(update={"name": name}))
     _add_up(session, found, used)
     verdict, why = cell_verdict(made, ended_early)
+    if verdict is CellVerdict.PASS and needed_nothing(trigger, kind, found):
+        verdict, why = CellVerdict.NOT_APPLICABLE, "the kernel needed none of its pages this time"
     return Cell(
         trigger=trigger.name,
         reason=trigger.reason,

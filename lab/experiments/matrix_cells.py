@@ -32,6 +32,7 @@ class Trigger:
         exact: nothing but the region is migrated, so that the offload can be counted to the folio.
         quick: part of ``--quick``.
         pages_most: of the region that it takes at most; None is all.
+        as_needed: it moves no more than it has to for something else, which may be nothing.
         asked_least: share of the region's pages that have to be where it takes them from.
         splits: whether it splits a large folio before it migrates its pages.
         zone_movable: whether the region has to be in ZONE_MOVABLE.
@@ -45,6 +46,7 @@ class Trigger:
     exact: bool = True
     quick: bool = False
     pages_most: int | None = None
+    as_needed: bool = False
     asked_least: float = 1.0
     splits: bool = False
     zone_movable: bool = False
@@ -91,6 +93,9 @@ TRIGGERS: tuple[Trigger, ...] = (
             exact=False,
             quick=name == "compact_node",
             module=module,
+            # A huge page, from any block. What earlier attempts have marked to be skipped stays so
+            # for long, see __reset_isolation_suitable() of mm/compaction.c: often nothing moves.
+            as_needed=name == "compact_direct",
         )
         for name, module in (
             ("compact_node", None),

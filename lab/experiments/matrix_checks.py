@@ -132,13 +132,14 @@ def cell_checks(
         offload: whether dcbm was on for the trigger's reason.
         topology: the machine's; bounce buffers limit the length of a copy.
     """
-    made = [_moved(trigger, kind, found)]
+    nothing = needed_nothing(trigger, kind, found)
+    made = [] if nothing else [_moved(trigger, kind, found)]
     if found.integrity is not None:
         contents = checks.integrity(found.integrity, found.pages)
         made = [contents, _survived(trigger, kind, found), *made]
     if not offload:
         return [*made, *_not_offloaded(found)]
-    if moves(trigger, kind) and kind.offloaded:
+    if moves(trigger, kind) and kind.offloaded and not nothing:
         return [*made, *_offloaded(trigger, found, topology)]
     return [*made, _others_offloaded(found)]
 
@@ -182,7 +183,9 @@ def _moved(trigger: Trigger, kind: Kind, found: Found) -> Check:
         return checks.equal("stayed", found.pages_moved, 0, "pages moved")
     seen = found.asked_moved if trigger.promise is Promise.FRAME else found.on_to
     least = found.asked
-    if (trigger.name, kind.name) in PARTLY:
+    if trigger.as_needed:
+        seen, least = found.pages_moved, 1
+    elif (trigger.name, kind.name) in PARTLY:
         least = found.folio_bytes // checks.PAGE_BYTES
     return Check(
         name="moved",
@@ -190,6 +193,11 @@ def _moved(trigger: Trigger, kind: Kind, found: Found) -> Check:
         awaited=f"{trigger.promise}: at least {least:,} of {found.pages:,} pages",
         seen=f"{seen:,}, {found.absent:,} absent, errno {found.pull_errno}",
     )
+
+
+def needed_nothing(trigger: Trigger, kind: Kind, found: Found) -> bool:
+    """Whether a trigger that moves as much as it needs has needed none of a region."""
+    return trigger.as_needed and moves(trigger, kind) and not found.pages_moved
 
 
 def asked_too_little(trigger: Trigger, kind: Kind, found: Found) -> str | None:

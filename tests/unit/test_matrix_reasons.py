@@ -24,7 +24,7 @@ from lab.experiments.matrix_cells import (
     Trigger,
     not_applicable,
 )
-from lab.experiments.matrix_checks import Found, cell_checks
+from lab.experiments.matrix_checks import Found, cell_checks, needed_nothing
 from lab.machine.jobs import JobResult
 from lab.results import DeviceCounters, Integrity
 
@@ -104,7 +104,9 @@ def test_what_is_not_applicable_names_what_there_is() -> None:
 
 @pytest.mark.parametrize("trigger", TRIGGERS, ids=lambda trigger: trigger.name)
 def test_a_region_that_stays_is_no_pass(trigger: Trigger) -> None:
-    assert "moved" in failed(trigger.name, found(1024, 0), offload=False)
+    stayed = found(1024, 0)
+    assert needed_nothing(trigger, ANON, stayed) == trigger.as_needed
+    assert ("moved" in failed(trigger.name, stayed, offload=False)) != trigger.as_needed
 
 
 @pytest.mark.parametrize("trigger", TRIGGERS, ids=lambda trigger: trigger.name)
@@ -120,6 +122,12 @@ def test_copies_that_the_mask_forbids_show(trigger: Trigger) -> None:
 def test_copies_that_the_mask_wants_must_be_there(trigger: Trigger) -> None:
     seen = found(1024, 1024, device=IDLE, dma_copies=0)
     assert "offloaded" in failed(trigger.name, seen)
+
+
+def test_only_direct_compaction_may_have_needed_nothing() -> None:
+    assert {trigger.name for trigger in TRIGGERS if trigger.as_needed} == {"compact_direct"}
+    # Not even then may anything be wrong with the region.
+    assert "survived" in failed("compact_direct", found(1024, 0, lost="flag dirty of 1 pages"))
 
 
 def test_a_tier_is_a_node_and_a_frame_is_not() -> None:

@@ -59,8 +59,7 @@ static bool is_clean(uint64_t frame)
 /* 2 MiB of the node, and how many pages of it are in clean blocks. */
 struct piece {
 	char *start;
-	uint64_t first_frame;
-	bool huge, clean[REGION_PAGES];
+	bool clean[REGION_PAGES];
 	size_t clean_count;
 };
 
@@ -72,15 +71,11 @@ static struct piece map_piece(const struct cell *cell, bool huge)
 	int error;
 
 	madvise(piece.start, REGION_BYTES, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
-	/* What a child has mapped, too, would not be free when it is given back here. */
-	madvise(piece.start, REGION_BYTES, MADV_DONTFORK);
 	error = region_populate(piece.start, REGION_BYTES);
 	if (error)
 		fail(EXIT_PREMISE, error, "node %lu has no block that can go off line",
 		     cell->from);
 	region_frames(piece.start, REGION_PAGES, frames);
-	piece.first_frame = frames[0];
-	piece.huge = !folio_size_count_wrong(piece.start, 1, REGION_BYTES / 1024);
 	for (i = 0; i < REGION_PAGES; i++) {
 		piece.clean[i] = is_clean(frames[i]);
 		piece.clean_count += piece.clean[i];
@@ -113,43 +108,24 @@ void watermarks_lower(void)
 	setting_set("/proc/sys/vm/min_free_kbytes", "4096");
 }
 
-static int by_frame(const void *left, const void *right)
+void clean_blocks_fill(struct cell *cell)
 {
-	uint64_t a = ((const struct clean_piece *)left)->frame;
-	uint64_t b = ((const struct clean_piece *)right)->frame;
-
-	return (a > b) - (a < b);
-}
-
-size_t clean_blocks_fill(struct cell *cell, struct clean_piece **pieces)
-{
-	struct clean_piece *taken = calloc(PIECES_MAX, sizeof(*taken));
-	size_t count = 0, tried = 0, i;
+	size_t pieces = 0, i;
 	struct piece piece;
 
-	if (!taken)
-		fail(EXIT_FAILED, ENOMEM, "no memory for a list of pieces");
 	folio_size_allow(REGION_BYTES / 1024);
 	watermarks_lower();
-	for (;;) {
+	do {
 		piece = map_piece(cell, true);
-		if (piece.clean_count != REGION_PAGES)
-			break;
-		if (++tried == PIECES_MAX)
+		if (++pieces == PIECES_MAX)
 			fail(EXIT_PREMISE, 0, "node %lu has too much to fill", cell->from);
-		/* What isn't one huge page is between others, and stays filled. */
-		if (piece.huge)
-			taken[count++] = (struct clean_piece){ piece.start, piece.first_frame };
-	}
+	} while (piece.clean_count == REGION_PAGES);
 	folio_size_restore();
 	/* Only what the movable zone had no room for comes from elsewhere. */
 	for (i = 0; i < REGION_PAGES; i++)
 		if (!piece.clean[i] &&
 		    madvise(piece.start + i * PAGE_BYTES, PAGE_BYTES, MADV_DONTNEED))
 			fail(EXIT_FAILED, errno, "a page can't be given back");
-	qsort(taken, count, sizeof(*taken), by_frame);
-	*pieces = taken;
-	return count;
 }
 
 void clean_blocks_only(struct cell *cell)

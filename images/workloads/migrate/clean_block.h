@@ -21,17 +21,7 @@ void clean_blocks_only(struct cell *cell);
  */
 void watermarks_lower(void);
 
-/* 2 MiB that are one huge page, and its first frame. */
-struct clean_piece {
-	char *start;
-	uint64_t frame;
-};
-
-/*
- * Takes all of it that is free, until the program ends. `*pieces` are the huge pages of
- * that, from the lowest to the highest, which may be given back by region_unmap().
- * Returns how many there are.
- */
-size_t clean_blocks_fill(struct cell *cell, struct clean_piece **pieces);
+/* Takes all of it that is free. The program keeps that until it ends. */
+void clean_blocks_fill(struct cell *cell);
 
 #endif

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Compaction in its four forms: reason compaction. The movable zone is filled but for
- * its lower end, where the region then lies, and holes at its upper end, so that
- * compaction, which moves from the low frames of a zone to the high ones, has a place
- * for all of the region.
+ * Compaction in its four forms: reason compaction. An area of memory fills the
+ * movable zone: the region lies in its lowest part, and holes are made in the rest,
+ * so that compaction, which moves from the low frames of a zone to its high ones,
+ * has a place for all of the region.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,6 +19,7 @@
 #include "compact_trigger.h"
 #include "frames.h"
 #include "kernel_state.h"
+#include "memory_block.h"
 #include "region.h"
 #include "setting.h"
 
@@ -32,12 +33,11 @@
 #define HOLE_PAGES (BLOCK_PAGES / 4 * 3)
 
 /*
- * Room for the region at the zone's lower end, and the area with the holes at its upper
- * end, in sizes of the region. Some kinds need memory for themselves before the region
- * is made; the holes have room for all of that once more.
+ * The area, and its lowest part, in sizes of the region. Some kinds need memory for
+ * themselves before the region is made; the holes above have room for it once more.
  */
+#define AREA_PER_REGION 8
 #define LOW_PER_REGION 3
-#define AREA_PER_REGION 5
 
 #define HUGE_ORDER 9
 #define PROACTIVENESS "/proc/sys/vm/compaction_proactiveness"
@@ -57,17 +57,64 @@ static int device = -1;
 static char *area;
 static size_t area_pages;
 static uint64_t *area_frames;	/* one a page */
-static uint64_t low_start, low_end;	/* the frames that the region is to have */
+static uint64_t low_start, low_end;	/* the frames of its lowest part */
+
+static int by_frame(const void *left, const void *right)
+{
+	uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
+
+	return (a > b) - (a < b);
+}
+
+static void find_low_part(void)
+{
+	uint64_t *sorted = malloc(area_pages * sizeof(*sorted));
+
+	if (!sorted)
+		fail(EXIT_FAILED, ENOMEM, "no memory for %zu frames", area_pages);
+	memcpy(sorted, area_frames, area_pages * sizeof(*sorted));
+	qsort(sorted, area_pages, sizeof(*sorted), by_frame);
+	low_start = sorted[0];
+	low_end = sorted[area_pages * LOW_PER_REGION / AREA_PER_REGION];
+	low_end -= low_end % BLOCK_PAGES;
+	free(sorted);
+}
+
+static bool is_low(uint64_t frame)
+{
+	return frame >= low_start && frame < low_end;
+}
 
 static bool is_hole(uint64_t frame)
 {
-	return frame % BLOCK_PAGES < HOLE_PAGES;
+	return frame >= low_end && frame % BLOCK_PAGES < HOLE_PAGES;
 }
 
-static void map_area(const struct cell *cell, size_t size_bytes)
+/* Those pages of the area that are in frames of a sort. */
+static void give_back(bool (*wanted)(uint64_t frame))
 {
+	size_t first, next;
+
+	for (first = 0; first < area_pages; first = next) {
+		bool given = wanted(area_frames[first]);
+
+		for (next = first + 1; next < area_pages && wanted(area_frames[next]) == given;)
+			next++;
+		if (given && madvise(area + first * PAGE_BYTES, (next - first) * PAGE_BYTES,
+				     MADV_DONTNEED))
+			fail(EXIT_FAILED, errno, "a hole can't be made");
+	}
+}
+
+static void fragment(struct cell *cell)
+{
+	size_t size_bytes = AREA_PER_REGION * (cell->mib << 20);
 	int error;
 
+	/* The highest frames of the zone, where nothing else is free. */
+	clean_blocks_only(cell);
+	/* Otherwise the lists of each CPU would keep what is freed. */
+	setting_set("/proc/sys/vm/percpu_pagelist_high_fraction", "256");
 	area_pages = size_bytes / PAGE_BYTES;
 	area_frames = calloc(area_pages, sizeof(*area_frames));
 	if (!area_frames)
@@ -81,59 +128,27 @@ static void map_area(const struct cell *cell, size_t size_bytes)
 		fail(EXIT_PREMISE, error, "%zu bytes on node %lu can't be fragmented", size_bytes,
 		     cell->from);
 	region_frames(area, area_pages, area_frames);
-}
-
-/*
- * Region and holes are at opposite ends: when compaction starts anew, it looks for folios
- * in the zone's lower half and for free pages in the upper one alone
- * (__reset_isolation_suitable() of mm/compaction.c).
- */
-static void fragment(struct cell *cell)
-{
-	size_t low = LOW_PER_REGION * cell->mib / 2, high = AREA_PER_REGION * cell->mib / 2;
-	struct clean_piece *pieces;
-	size_t count, i;
-
-	/* Otherwise the lists of each CPU would keep what is freed. */
-	setting_set("/proc/sys/vm/percpu_pagelist_high_fraction", "256");
-	clean_blocks_only(cell);
 	/* The region is to find no other place. */
-	count = clean_blocks_fill(cell, &pieces);
-	if (count < low + high)
-		fail(EXIT_PREMISE, 0, "node %lu has %zu movable huge pages, less than %zu",
-		     cell->from, count, low + high);
-	for (i = count - high; i < count; i++)
-		region_unmap(pieces[i].start, REGION_BYTES);
-	map_area(cell, high * REGION_BYTES);
-	for (i = low; i-- > 0;)
-		region_unmap(pieces[i].start, REGION_BYTES);
-	low_start = pieces[0].frame;
-	low_end = pieces[low - 1].frame + REGION_PAGES;
-	free(pieces);
+	clean_blocks_fill(cell);
+	find_low_part();
+	give_back(is_low);
 }
 
-/* Compaction moves from low frames to high ones: all that is there has a place above it. */
+/* What is below all holes in their zone has a free page above it, and is to move. */
 static void make_holes(struct cell *cell)
 {
-	size_t first, next, i;
+	size_t i;
 
-	for (first = 0; first < area_pages; first = next) {
-		bool hole = is_hole(area_frames[first]);
-
-		for (next = first + 1; next < area_pages && is_hole(area_frames[next]) == hole;)
-			next++;
-		if (hole && madvise(area + first * PAGE_BYTES, (next - first) * PAGE_BYTES,
-				    MADV_DONTNEED))
-			fail(EXIT_FAILED, errno, "a hole can't be made");
-	}
-	/* Without that many free pages beyond them the kernel wouldn't try. */
+	give_back(is_hole);
+	/* Without that many free pages above them the kernel wouldn't try. */
 	watermarks_lower();
 	cell->asked = calloc(cell->pages, sizeof(*cell->asked));
 	if (!cell->asked)
 		fail(EXIT_FAILED, ENOMEM, "no memory for %zu pages", cell->pages);
 	for (i = 0; i < cell->pages; i++)
-		cell->asked[i] = cell->frames_before[i] >= low_start &&
-				 cell->frames_before[i] < low_end;
+		cell->asked[i] = cell->frames_before[i] < low_end &&
+				 memory_block_movable(cell->frames_before[i] /
+						      memory_block_frames());
 }
 
 static int pull_node(struct cell *cell)

@@ -51,12 +51,20 @@ size_t memory_blocks_of(const struct cell *cell, uint64_t **blocks)
 
 bool memory_block_movable(uint64_t block)
 {
+	static uint64_t asked = UINT64_MAX;
+	static bool movable;
 	char path[96], zones[64];
+
+	/* Page after page of the same one. */
+	if (block == asked)
+		return movable;
 
 	snprintf(path, sizeof(path), MEMORY "/memory%" PRIu64 "/valid_zones", block);
 	/* Of a block that is on line: the one zone that all of it is in. */
 	setting_read(path, zones, sizeof(zones));
-	return !strcmp(zones, "Movable");
+	asked = block;
+	movable = !strcmp(zones, "Movable");
+	return movable;
 }
 
 void memory_blocks_assert_movable(const struct cell *cell)
