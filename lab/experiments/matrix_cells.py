@@ -104,7 +104,8 @@ TRIGGERS: tuple[Trigger, ...] = (
             ("compact_proactive", "compact_trigger"),
         )
     ),
-    Trigger("numa_balancing", "numa_misplaced", Promise.NODE, since=(6, 13)),
+    # The whole process, too.
+    Trigger("numa_balancing", "numa_misplaced", Promise.NODE, exact=False, since=(6, 13)),
     Trigger("offline", "memory_hotplug", Promise.FRAME, exact=False, zone_movable=True),
     Trigger(
         "soft_offline",

@@ -240,8 +240,8 @@ def _offloaded(trigger: Trigger, found: Found, topology: Topology) -> list[Check
     least = max(1, found.folios_moved)
     offloaded = checks.at_least("offloaded", copies, least, "folios")
     if trigger.promise is Promise.NODE:
-        # A system call: what it takes along are pages of the program, each migrated at once. What
-        # compaction and reclaim copy can fail to move, and be copied again.
+        # What these take along are pages of the program, each migrated at once. What compaction
+        # and reclaim copy can fail to move, and be copied again.
         most = least + found.pages_migrated - found.pages_moved
         offloaded = Check(
             name="offloaded",

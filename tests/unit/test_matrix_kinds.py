@@ -233,10 +233,10 @@ def test_compaction_has_to_move_all_that_it_was_to_and_enough_must_be_that() -> 
     assert asked_too_little(compaction, BY_NAME["pinned-pipe"], one) is None
 
 
-def test_of_what_a_system_call_takes_along_each_copy_is_accounted_for() -> None:
+def test_of_what_is_taken_along_each_copy_is_accounted_for() -> None:
     device = DeviceCounters(descriptors=6, bytes=6 * 4096, interrupts=1, errors=0)
     along = replace(FOUND, pages_migrated=6, dma_copies=6, device=device)
-    for trigger in ("migrate_pages", "cpuset"):
+    for trigger in ("migrate_pages", "cpuset", "numa_balancing"):
         assert all(check.held for check in pulled(trigger, "anon", along, offload=True))
         twice = replace(along, pages_migrated=5)
         assert [c.name for c in pulled(trigger, "anon", twice, offload=True) if not c.held] == [
