@@ -69,11 +69,12 @@ static int pull(struct cell *cell)
 	cell->asked = calloc(cell->pages, sizeof(*cell->asked));
 	if (!cell->asked)
 		fail(EXIT_FAILED, ENOMEM, "no memory for %zu pages", cell->pages);
+	for (i = 0; i < PAGES_MAX && i < cell->pages; i++)
+		cell->asked[i] = true;
 	setting_undo("a poisoned frame", unpoison);
 	for (i = 0; i < PAGES_MAX && i < cell->pages; i++) {
 		char *page = cell->start + i * PAGE_BYTES;
 
-		cell->asked[i] = true;
 		region_frames(page, 1, &frame);
 		if (!frame) {
 			/* A split folio of a file is unmapped, see unmap_folio(). */
