@@ -302,6 +302,12 @@ CHANGES: Mapping[tuple[str, str], str] = {
     # A registered buffer is pinned for writing, as if it had been written to: dirty, soft-dirty
     # and young (FOLL_WRITE in io_uring/rsrc.c).
     ("longterm_pin", "*"): rf"{_YOUNG}|\d+ pages became soft-dirty",
+    # What is got by its address a second time becomes active instead of referenced:
+    # folio_mark_accessed() of mm/folio.c. What then migrates has been through the lists again.
+    **{
+        ("longterm_pin", kind): r"flag referenced of \d+ pages"
+        for kind in ("pinned-pipe", "pinned-direct")
+    },
     # MADV_COLD takes the accessed bits, reclaim the activity: mm/madvise.c, mm/vmscan.c.
     ("demotion", "*"): rf"{_YOUNG}|flag (active|referenced) of \d+ pages",
     # Reclaim that finds nothing but dirty page cache has it written: wakeup_flusher_threads() in

@@ -42,6 +42,9 @@ static void make(struct cell *cell)
 	const char *mkswap[] = { "/bin/busybox", "mkswap", NULL, NULL };
 
 	device = disk_device(&swap_disk);
+	/* A cell that ended early has left it on. */
+	if (swapoff(device) && errno != EINVAL)
+		fail(EXIT_PREMISE, errno, "%s can't be switched off", device);
 	mkswap[2] = device;
 	run_program(mkswap);
 	if (swapon(device, 0))
