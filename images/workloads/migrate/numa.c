@@ -26,7 +26,11 @@
 
 static void prepare(struct cell *cell)
 {
-	(void)cell;
+	unsigned long from = 1ul << cell->from, to = 1ul << cell->to;
+
+	/* What the program has on the region's node already would be taken along. */
+	if (syscall(SYS_migrate_pages, 0, sizeof(from) * 8, &from, &to) < 0)
+		fail(EXIT_PREMISE, errno, "the program's own pages can't be moved");
 	/*
 	 * A small size keeps the scanner's shortest period short, and is more than
 	 * the process has. It looks at the tasks that start from now on.
@@ -34,7 +38,6 @@ static void prepare(struct cell *cell)
 	setting_set(BALANCING "/scan_size_mb", "64");
 	setting_set(BALANCING "/scan_period_min_ms", "1");
 	setting_set(BALANCING "/scan_delay_ms", "1");
-	setting_set("/proc/sys/kernel/numa_balancing", "1");
 }
 
 static uint64_t cpu_ns(void)
@@ -73,6 +76,8 @@ static int pull(struct cell *cell)
 	/* Memory that is bound stays; the default policy is to be near its user. */
 	if (syscall(SYS_mbind, cell->start, cell->size_bytes, MPOL_DEFAULT, NULL, 0, 0))
 		fail(EXIT_PREMISE, errno, "the region can't be released from its policy");
+	/* From here on, so that nothing moves before it counts. */
+	setting_set("/proc/sys/kernel/numa_balancing", "1");
 	/* A task's first scan comes after the delay that was set when it started. */
 	error = pthread_create(&thread, NULL, use, cell);
 	if (error)
