@@ -38,7 +38,7 @@ struct tally {
 	_Atomic uint64_t forks, unmaps, zaps;
 	_Atomic uint64_t toggles, counts, masks, resets, refusals;
 	_Atomic uint64_t unloads, unloads_refused, rivals;
-	_Atomic uint64_t cpus_off, blocks_off, blocks_refused;
+	_Atomic uint64_t cpus_off, blocks_off, blocks_refused, blocks_holed;
 	_Atomic uint64_t surprises;		/* what no kernel may answer */
 	_Atomic uint32_t nr_wrong, nr_surprise;	/* slots taken below */
 	struct wrong {
