@@ -25,10 +25,10 @@ from lab.experiments.dma_path import longest_copy_bytes
 from lab.experiments.move_points import Moves, measure, placement_check, point_checks, point_of
 from lab.experiments.stress_checks import (
     Counted,
+    idle_checks,
     kernel_check,
     missing_premises,
     stress_checks,
-    vanilla_checks,
 )
 from lab.experiments.stress_scenarios import RIVAL, SCENARIOS, Scenario, Size
 from lab.results import Check
@@ -89,6 +89,14 @@ def plan(lab: LabFile, parameters: StressParameters) -> list[StressMode]:
     modes: list[StressMode] = []
     for scenario in SCENARIOS:
         if parameters.scenarios and scenario.name not in parameters.scenarios:
+            continue
+        if scenario.provider and lab.clock is Clock.HOST:
+            if parameters.scenarios:
+                raise ConfigError(
+                    f"{scenario.name} on the virtual clock, whose times are exact",
+                    "clock host",
+                    hint="leave it out of scenarios",
+                )
             continue
         if scenario.vanilla and parameters.vanilla:
             modes.append(_mode(lab, parameters, scenario, patched=False))
@@ -154,12 +162,15 @@ def run(session: Run) -> None:
         load(guest)
         dcbm = Dcbm(guest)
     findings.details["settings"] = premises.settle(guest, premises.BACKGROUND_OFF)
-    if dcbm is not None:
-        dcbm.enable(mode.channels, "all")
-    counted = _play(session, dcbm)
+    provider = None if mode.scenario.provider else dcbm
+    if mode.scenario.provider:
+        guest.load_module(mode.scenario.provider)
+    if provider is not None:
+        provider.enable(mode.channels, "all")
+    counted = _play(session, provider)
     size = size_of(session.parameters, mode)
-    if dcbm is None:
-        made = vanilla_checks(mode.scenario, counted, size=size)
+    if provider is None:
+        made = idle_checks(mode.scenario, counted, size=size)
     else:
         made = stress_checks(
             mode.scenario,
@@ -168,12 +179,13 @@ def run(session: Run) -> None:
             topology=mode.machine.topology,
             rival=session.parameters.rival,
         )
+    if dcbm is not None:
         made += _move_in_quiet(session, dcbm)
         dcbm.disable()
     made.append(kernel_check([str(report) for report in guest.reports()]))
     for check in made:
         findings.check(check)
-    missing = missing_premises(mode.scenario, made)
+    missing = missing_premises(mode.scenario, counted, made)
     if missing:
         raise PremiseError(
             "enough of everything for a verdict: "

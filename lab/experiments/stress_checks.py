@@ -18,6 +18,9 @@ from lab.results import Check, DeviceCounters, Integrity
 _SHOWN = 4
 # meet_rival() of controls.c: once while dcbm is registered, once while nobody is.
 _RIVALS = Floor(2)
+# Checks that are floors, and those that don't hold where no folio was copied.
+_FLOORS = frozenset({"pages migrated", "offloaded", "copied by the CPU", "rivals"})
+_NOTHING_COPIED = frozenset({"descriptors", "bytes", "interrupts"})
 
 
 @dataclass(frozen=True)
@@ -101,19 +104,24 @@ def stress_checks(
     return [*made, *_offload_checks(scenario, counted, size, topology)]
 
 
-def vanilla_checks(scenario: Scenario, counted: Counted, *, size: Size) -> list[Check]:
-    """The same on the vanilla kernel, whose engines have nothing to do."""
+def idle_checks(scenario: Scenario, counted: Counted, *, size: Size) -> list[Check]:
+    """The same without dcbm, on the vanilla kernel or with another provider: engines are idle."""
     return [*_kernel_checks(scenario, counted, size), checks.engines_idle(counted.device)]
 
 
-def missing_premises(scenario: Scenario, made: Sequence[Check]) -> list[Check]:
-    """Those of the checks that didn't hold, if the program has done too little, and no more.
+def missing_premises(scenario: Scenario, counted: Counted, made: Sequence[Check]) -> list[Check]:
+    """Those of the checks that didn't hold, if the program has not come to do enough.
 
-    Nothing is if the kernel did anything wrong: that is a verdict, however short the run was.
+    None are if the program did its part, or if the kernel did anything wrong: that is a verdict,
+    however short the run was.
     """
     unheld = [check for check in made if not check.held]
     own = {name for name, floor in scenario.floors.items() if not floor.kernels}
-    return unheld if all(check.name in own for check in unheld) else []
+    empty = {*scenario.floors, *_FLOORS}
+    if not counted.device.descriptors and not counted.dma_copies:
+        empty |= _NOTHING_COPIED
+    short = any(check.name in own for check in unheld)
+    return unheld if short and all(check.name in empty for check in unheld) else []
 
 
 def kernel_check(reports: list[str]) -> Check:

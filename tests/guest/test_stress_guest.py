@@ -15,15 +15,15 @@ from lab.results import Mode, Outcome, Record
 
 pytestmark = pytest.mark.guest
 
-SMALL = (
-    *("--set", "topology.nodes.0.memory_mib=384", "--set", "topology.nodes.1.memory_mib=384"),
-    *("--set", "mib=2", "--set", "writers=2", "--jobs", "1"),
-)
+SMALL = ("--set", "mib=2", "--set", "writers=2", "--jobs", "1")
 RUN_TIMEOUT_S = 900
 
 
-def run_stress(folder: Path, mode: str, *words: str) -> Mode:
+def run_stress(folder: Path, mode: str, *words: str, second_mib: int = 384) -> Mode:
+    """Run a mode on a node of 384 MiB and a second one."""
+    nodes = [f"topology.nodes.{at}.memory_mib={mib}" for at, mib in enumerate((384, second_mib))]
     argv = [sys.executable, "-m", "lab.cli", "run", "stress", "--mode", mode, *SMALL, *words]
+    argv += [word for node in nodes for word in ("--set", node)]
     done = subprocess.run(
         [*argv, "--output", str(folder)],
         capture_output=True,
@@ -74,7 +74,9 @@ def test_a_byte_that_the_engine_changes_is_found_by_who_owns_the_page(tmp_path: 
 
 
 def test_blocks_with_holes_are_refused_and_others_go(tmp_path: Path) -> None:
-    mode = run_stress(tmp_path / "run", "hotplug", "--set", "run_ms=300")
+    # A fifth of all memory, at the end of each node, is movable: of this one, two blocks, and the
+    # last one of the machine has a hole, because the firmware's tables are there.
+    mode = run_stress(tmp_path / "run", "hotplug", "--set", "run_ms=300", second_mib=1024)
     assert (mode.outcome, unheld(mode)) == (Outcome.PASS, []), mode.error
     tally = mode.details["tally"]
     assert tally["blocks_holed"] == 1

@@ -189,16 +189,15 @@ static void control(struct stress *stress, uint64_t task)
 {
 	struct chance chance = chance_of(stress, 7000 + task);
 	bool on = true;
-	int same;
 
-	while (!over(stress)) {
+	for (; !over(stress); on = !on) {
+		put(stress, "offloading", on ? "1" : "0", 0);
+		/* Once it is off, nobody is in there any more: it may go at once. */
+		load_again(stress, on);
 		/* What it is already changes nothing, and is no error. */
-		for (same = 0; same < 2; same++) {
-			put(stress, "offloading", on ? "1" : "0", 0);
-			stress->tally->toggles++;
-		}
+		put(stress, "offloading", on ? "1" : "0", 0);
+		stress->tally->toggles += 2;
 		play_deck(stress, &chance, on);
-		on = !on;
 	}
 	/* As it was found. */
 	put(stress, "reason_mask", "all", 0);

@@ -168,7 +168,8 @@ static void cycle_cpus(struct stress *stress, uint64_t task)
 		}
 		if (error)
 			tally_surprise(stress->tally, "CPU %lu: %s", cpu, strerror(error));
-		task_sleep_us(1000 + chance_below(&chance, 4000));
+		/* Whoever finds the lock of all hotplug taken tries again every 5 ms. */
+		task_sleep_us(6000 + chance_below(&chance, 4000));
 	}
 }
 

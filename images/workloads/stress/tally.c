@@ -115,7 +115,7 @@ void tally_report(const struct tally *tally)
 		COUNT(toggles), COUNT(counts), COUNT(masks), COUNT(resets), COUNT(refusals),
 		COUNT(unloads), COUNT(unloads_refused), COUNT(rivals), COUNT(cpus_off),
 		COUNT(blocks_off), COUNT(blocks_refused), COUNT(blocks_holed),
-		COUNT(surprises),
+		COUNT(late_writes), COUNT(late_retries), COUNT(surprises),
 	};
 	size_t i;
 
