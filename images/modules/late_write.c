@@ -6,12 +6,14 @@
  * failed for it. The next attempt has to bring what he has written. This is what
  * direct I/O and long-term pins may do; a guest can't have them do it at that time.
  */
+#include <linux/cpumask.h>
 #include <linux/delay.h>
 #include <linux/list.h>
 #include <linux/migrate_offload.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
+#include <linux/smp.h>
 #include <linux/string.h>
 #include <linux/workqueue.h>
 
@@ -34,7 +36,7 @@ static DECLARE_WORK(let_go_work, let_go);
 
 static void let_go(struct work_struct *work)
 {
-	usleep_range(HOLD_US, HOLD_US);
+	usleep_range(HOLD_US, 2 * HOLD_US);
 	folio_put(held);
 }
 
@@ -61,7 +63,9 @@ static void copy(struct list_head *dst_folios, struct list_head *src_folios,
 	held = src;
 	*(ulong *)folio_address(src) ^= flip;
 	writes++;
-	queue_work(system_dfl_wq, &let_go_work);
+	/* Here it would have to wait until the migration is over */
+	queue_work_on(cpumask_any_but(cpu_online_mask, raw_smp_processor_id()),
+		      system_percpu_wq, &let_go_work);
 }
 
 static const struct migrator late_writer = {

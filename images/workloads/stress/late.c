@@ -2,7 +2,7 @@
 /*
  * A folio is written through a reference between its copy and its move, by the module
  * late_write, which is the provider meanwhile: the next attempt must not trust that
- * copy. The write changes the first word of the first page that is moved.
+ * copy. The write changes the first word of the first page of the batch.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -43,24 +43,30 @@ static unsigned long get_late(const char *file)
 	return value;
 }
 
-/* Takes the late write back, if it is there. What isn't right then is found by who checks. */
-static void take_back(struct stress *stress, unsigned long writes)
+/*
+ * Takes the late write back: it is in one of the pages, the first that could be moved.
+ * What isn't right then is found by who checks.
+ */
+static void take_back(struct stress *stress)
 {
-	uint64_t *word = (uint64_t *)stress->pages.start;
-	uint64_t pattern = pattern_word((uintptr_t)word, stress->pages.sequence[0]);
-	struct pattern_mismatch mismatch = {
-		.address = (uintptr_t)word,
-		.expected = pattern ^ FLIP,
-		.seen = *word,
-		.bytes_wrong = sizeof(*word),
-	};
+	struct pages *pages = &stress->pages;
+	struct pattern_mismatch mismatch = { 0 };
+	size_t i;
 
-	if (!writes)
-		return;
-	if (*word == (pattern ^ FLIP))
+	for (i = 0; i < CHUNK_PAGES_MAX; i++) {
+		uint64_t *word = (uint64_t *)(pages->start + i * PAGE_BYTES);
+		uint64_t pattern = pattern_word((uintptr_t)word, pages->sequence[i]);
+
+		if (*word != (pattern ^ FLIP))
+			continue;
 		*word = pattern;
-	else
-		tally_wrong(stress->tally, "a late writer", 0, &mismatch);
+		return;
+	}
+	mismatch.address = (uintptr_t)pages->start;
+	mismatch.expected = pattern_word(mismatch.address, pages->sequence[0]) ^ FLIP;
+	mismatch.seen = *(uint64_t *)pages->start;
+	mismatch.bytes_wrong = sizeof(uint64_t);
+	tally_wrong(stress->tally, "a late writer", 0, &mismatch);
 }
 
 static void move_under_late_write(struct stress *stress, unsigned long node)
@@ -79,10 +85,14 @@ static void move_under_late_write(struct stress *stress, unsigned long node)
 	move_pages_of(stress, 0, pages->start, CHUNK_PAGES_MAX, nodes, status);
 	writes = get_late("writes") - writes;
 	stress->tally->late_writes += writes;
-	/* Moved by a later attempt with the same batch, which is what has to copy anew. */
-	if (writes && status[0] == (int)node && get_late("copied_again") == again)
+	if (!writes)
+		return;
+	/* All have moved, none alone: by a later attempt with the batch, that has to copy. */
+	for (i = 0; i < CHUNK_PAGES_MAX && status[i] == (int)node; i++)
+		;
+	if (i == CHUNK_PAGES_MAX && get_late("copied_again") == again)
 		stress->tally->late_retries++;
-	take_back(stress, writes);
+	take_back(stress);
 }
 
 static void run_late(struct stress *stress)
