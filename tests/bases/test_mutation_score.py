@@ -35,6 +35,6 @@ def test_a_breakage_is_caught_where_it_has_to_be(name: str, output: Path) -> Non
         timeout=TIMEOUT_S,
     )
     told = done.stdout.splitlines()
-    assert told and told[-1] == "1/1", done.stdout + done.stderr
+    assert told[-1:] == ["1/1"], done.stdout + done.stderr
     assert done.returncode == 0
-    assert told[0].startswith(f"caught  {name}")
+    assert told[0].startswith(f"caught  {name} ")
