@@ -83,6 +83,12 @@ def test_blocks_with_holes_are_refused_and_others_go(tmp_path: Path) -> None:
     assert tally["blocks_off"] > 0
 
 
+def test_what_is_written_after_the_copy_is_not_lost(tmp_path: Path) -> None:
+    mode = run_stress(tmp_path / "run", "late-write", "--set", "run_ms=100")
+    assert (mode.outcome, unheld(mode)) == (Outcome.PASS, []), mode.error
+    assert mode.details["tally"]["late_retries"] > 1
+
+
 def test_a_run_that_is_too_short_for_a_verdict_says_so(tmp_path: Path) -> None:
     mode = run_stress(tmp_path / "run", "fork", "--set", "run_ms=20", "--set", "mib=16")
     assert mode.outcome is Outcome.ERROR

@@ -270,6 +270,14 @@ def test_a_crowd_has_fewer_channels_than_migrations() -> None:
     assert crowd.machine.engine.channels == 2
 
 
+def test_a_late_write_needs_a_clock_that_is_exact() -> None:
+    host = LabFile(clock=Clock.HOST)
+    modes = [mode.name for mode in stress.plan(host, StressParameters(vanilla=False))]
+    assert modes == [name for name in BY_NAME if name != "late-write"]
+    with pytest.raises(ConfigError, match="virtual clock"):
+        stress.plan(host, StressParameters(scenarios=("late-write",)))
+
+
 def test_a_rival_can_be_left_out() -> None:
     assert RIVAL in planned()["controls"].modules
     assert RIVAL not in planned(rival=False)["controls"].modules
