@@ -33,7 +33,7 @@ from lab.experiments.stress_checks import (
 from lab.experiments.stress_scenarios import RIVAL, SCENARIOS, Scenario, Size
 from lab.results import Check
 
-_RUN_MS = {Clock.VIRTUAL: 1000, Clock.HOST: 10_000}
+_RUN_MS = {Clock.VIRTUAL: 1000, Clock.HOST: 30_000}
 _DISK = "brd"
 
 

@@ -176,12 +176,20 @@ def test_a_score_goes_on_where_it_was(tmp_path: Path) -> None:
     assert asked == ["broken", "sound"]
 
 
-def test_what_came_to_no_verdict_is_tried_again(tmp_path: Path) -> None:
-    lost, asked = shown(record(outcome=Outcome.ERROR, error="doesn't build")), list[str]()
+@pytest.mark.parametrize("outcome", [Outcome.ERROR, Outcome.TIMEOUT, Outcome.LOST])
+def test_what_came_to_no_verdict_is_tried_again(tmp_path: Path, outcome: Outcome) -> None:
+    lost, asked = shown(record(outcome=outcome, error="doesn't build")), list[str]()
     for _ in range(2):
         kept = Results(tmp_path / "results.json").keeping(counting(lost, asked))
         assert kept(KNOWN, "broken", True) == lost
     assert len(asked) == 2
+
+
+def test_a_crash_is_a_verdict(tmp_path: Path) -> None:
+    crash, asked = shown(record(outcome=Outcome.CRASH, error="oops")), list[str]()
+    for _ in range(2):
+        Results(tmp_path / "results.json").keeping(counting(crash, asked))(KNOWN, "broken", True)
+    assert asked == ["broken"]
 
 
 def test_a_result_is_of_its_run_and_of_its_checkout(
