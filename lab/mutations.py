@@ -4,12 +4,17 @@
 ``kernel-config/mutations/mutations.toml`` says what each breakage is, which run shows it, and which
 check has to turn. A run on the unbroken series comes first: a check that is red anyway
 proves nothing.
+
+What each run showed is kept in ``results.json`` of the output folder, under a key of everything
+that it depends on: a score that was interrupted goes on where it was.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import sys
+import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,7 +32,8 @@ from lab.build.inputs import Inputs
 from lab.build.kernel_plan import queue_of
 from lab.build.patch import make_patch
 from lab.build.series import Series
-from lab.checkout import KERNEL_CONFIG
+from lab.cache import hash_tree, make_key
+from lab.checkout import IMAGES, KERNEL_CONFIG, QEMU_DEVICES, ROOT
 from lab.config import LabFile
 from lab.errors import ConfigError
 from lab.failures import failures
@@ -40,12 +46,14 @@ from lab.run_mode import RunOptions
 
 MUTATIONS = KERNEL_CONFIG / "mutations"
 _LIST = "mutations.toml"
+_RESULTS = "results.json"
 # Of docs/known-bugs.md: nodes that are filled in seconds.
 _SMALL = (
     *("topology.nodes.0.memory_mib=384", "topology.nodes.1.memory_mib=512"),
     *("allocations=30", "min_pages_migrated=5000"),
 )
 _BROKEN_OFF = re.compile(r"[^:]+: (?:CRASH|TIMEOUT|LOST|ERROR): ")
+_NO_VERDICT = re.compile(r"[^:]+: (?:TIMEOUT|LOST|ERROR): ")
 _SIGNS_SHOWN = 4
 _SIGN_WIDTH = 100
 
@@ -104,6 +112,23 @@ class Mutation(BaseModel):
         )
 
 
+class Trial(BaseModel):
+    """What a run showed: its `signs`, and how long it took with all that had to be built."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    signs: tuple[str, ...]
+    seconds: float
+
+    @property
+    def verdict(self) -> bool:
+        """Whether it came to one: what a host that is busy or lacks something does may pass."""
+        return not any(_NO_VERDICT.match(sign) for sign in self.signs)
+
+
+Run = Callable[[Mutation, str, bool], Trial]
+
+
 @dataclass(frozen=True)
 class Result:
     """What became of a mutation.
@@ -112,16 +137,77 @@ class Result:
         mutation: the breakage.
         caught: it showed where it has to, and not without it.
         seen: what was red with it, or why it could not be tried.
+        seconds: its own run took; None if there was none.
     """
 
     mutation: Mutation
     caught: bool
     seen: str
+    seconds: float | None = None
 
     @property
     def line(self) -> str:
         """One line for people."""
-        return f"{'caught' if self.caught else 'MISSED':7} {self.mutation.id}: {self.seen}"
+        took = "" if self.seconds is None else f" ({self.seconds:.0f} s)"
+        return f"{'caught' if self.caught else 'MISSED':7} {self.mutation.id}{took}: {self.seen}"
+
+
+class Results:
+    """What runs have shown, in a file, each under a key of what it depends on."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._trials: dict[str, Trial] = {}
+        self._tree = hash_inputs()
+        if path.exists():
+            try:
+                data = json.loads(path.read_text(encoding="utf-8"))
+                self._trials = {key: Trial.model_validate(one) for key, one in data.items()}
+            except (OSError, ValueError, AttributeError) as error:
+                raise ConfigError(
+                    f"results of earlier runs in {path}", str(error), hint="remove the file"
+                ) from error
+
+    def key(self, mutation: Mutation, broken: bool) -> str:
+        """Of the checkout, the run, and the patch if the series is broken by it."""
+        patch = MUTATIONS / f"{mutation.id}.patch"
+        return make_key(
+            tree=self._tree,
+            run=json.dumps(mutation.run),
+            patch=patch.read_text(encoding="utf-8") if broken else "",
+        )
+
+    def keeping(self, run: Run) -> Run:
+        """The same run, but not carried out again if it is known what it shows."""
+
+        def kept(mutation: Mutation, name: str, broken: bool) -> Trial:
+            key = self.key(mutation, broken)
+            if key not in self._trials:
+                trial = run(mutation, name, broken)
+                if not trial.verdict:
+                    return trial
+                self._trials[key] = trial
+                self._write()
+            return self._trials[key]
+
+        return kept
+
+    def _write(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        data = {key: trial.model_dump() for key, trial in self._trials.items()}
+        partial = self._path.with_name(f".{self._path.name}.partial")
+        partial.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+        partial.replace(self._path)
+
+
+def hash_inputs() -> str:
+    """Key of all that decides what a run shows, but for the mutation."""
+    return make_key(
+        lab=hash_tree(ROOT / "lab", skip=lambda path: path.name == Path(__file__).name),
+        images=hash_tree(IMAGES),
+        qemu=hash_tree(QEMU_DEVICES),
+        kernels=hash_tree(KERNEL_CONFIG, skip=lambda path: path.parts[0] == MUTATIONS.name),
+    )
 
 
 def read_mutations(folder: Path = MUTATIONS) -> list[Mutation]:
@@ -162,9 +248,6 @@ def signs(record: Record) -> list[str]:
     return found
 
 
-Run = Callable[[Mutation, str, bool], Record]
-
-
 def attempt(mutations: Iterable[Mutation], run: Run) -> Iterator[Result]:
     """Try one mutation after the other, and each of their runs once on the unbroken series.
 
@@ -172,17 +255,27 @@ def attempt(mutations: Iterable[Mutation], run: Run) -> Iterator[Result]:
         mutations: to try.
         run: carries a mutation's run out, under a name, with the series broken or not.
     """
-    unbroken: dict[tuple[object, ...], list[str]] = {}
+    unbroken: dict[tuple[object, ...], Trial] = {}
     for mutation in mutations:
         if mutation.run not in unbroken:
-            unbroken[mutation.run] = signs(run(mutation, f"unbroken-{mutation.id}", False))
-        sound = unbroken[mutation.run]
+            unbroken[mutation.run] = run(mutation, f"unbroken-{mutation.id}", False)
+        sound = unbroken[mutation.run].signs
         # A run that ends otherwise than by its checks says nothing about them.
         if mutation.shows(sound) or any(_BROKEN_OFF.match(sign) for sign in sound):
             yield Result(mutation, caught=False, seen=f"the unbroken series: {_told(sound)}")
             continue
-        found = signs(run(mutation, mutation.id, True))
-        yield Result(mutation, caught=mutation.shows(found), seen=_told(found))
+        trial = run(mutation, mutation.id, True)
+        found = trial.signs
+        yield Result(mutation, mutation.shows(found), _told(found), trial.seconds)
+
+
+def try_mutation(
+    mutation: Mutation, name: str, broken: bool, *, output: Path, progress: Progress
+) -> Trial:
+    """Run a mutation's experiment (`run_mutation`); what it shows and how long it took."""
+    began = time.monotonic()
+    record = run_mutation(mutation, name, broken, output=output, progress=progress)
+    return Trial(signs=tuple(signs(record)), seconds=round(time.monotonic() - began, 1))
 
 
 def run_mutation(
@@ -235,11 +328,13 @@ def main(
             raise ConfigError("mutations of the list", ", ".join(unknown), hint=known)
         chosen = [mutation for mutation in every if not only or mutation.id in only]
         caught = 0
-        run = partial(run_mutation, output=output, progress=open_progress())
-        for result in attempt(chosen, run):
+        began = time.monotonic()
+        run = partial(try_mutation, output=output, progress=open_progress())
+        for result in attempt(chosen, Results(output / _RESULTS).keeping(run)):
             typer.echo(result.line)
             sys.stdout.flush()
             caught += result.caught
+        typer.echo(f"in {time.monotonic() - began:.0f} s, without what was known before")
         typer.echo(f"{caught}/{len(chosen)}")
     raise typer.Exit(0 if caught == len(chosen) else 1)
 

@@ -3,12 +3,14 @@
  * Moves a region between two nodes with move_pages(2), in folios of one proven
  * size, and checks after each move where every page is and what it contains.
  * On request it also measures CPU time, watches when single folios can be used
- * again, or has several tasks move parts of the region at once.
+ * again, has several tasks move parts of the region at once, or stays with all that
+ * was moved, to see whether somebody writes there later.
  */
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <linux/mempolicy.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,7 +31,7 @@
 static const char usage[] =
 	"usage: movepages --from A --to B --cpu C --folio-kib S --total-mib T [--rounds R]\n"
 	"                 [--cpu-back D] [--same-folios] [--cpu-account] [--watch-period-us P]\n"
-	"                 [--tasks N [--cpus M]]\n"
+	"                 [--tasks N [--cpus M]] [--stay]\n"
 	"\n"
 	"Faults in T MiB on node A in folios of exactly S KiB (a power of two from 4 to\n"
 	"2048), and moves them to node B; then the same from B to A; R times (default 1),\n"
@@ -40,11 +42,16 @@ static const char usage[] =
 	"--watch-period-us: tasks on the same CPU want the first, the middle and the last\n"
 	"folio and look at them every P microseconds; when each can be used again.\n"
 	"--tasks: N tasks move an equal part of the region each at once, on the M CPUs\n"
-	"from C (default 1) in turn.\n";
+	"from C (default 1) in turn.\n"
+	"--stay: keeps every region that was moved, writes all of them once more, says\n"
+	"\"ready\", and verifies them after SIGUSR1: a \"stayed\" event.\n";
 
 #ifndef MADV_HUGEPAGE
 #define MADV_HUGEPAGE 14
 #endif
+
+/* Regions that are stayed with. */
+#define STAY_MAX 16
 
 /* Left alone on each node, for page tables and per-CPU lists. */
 #define RESERVE_PAGES 4096
@@ -52,8 +59,10 @@ static const char usage[] =
 struct workload {
 	unsigned long from, to, cpu, cpu_back, folio_kib, total_mib, rounds;
 	unsigned long watch_period_us, tasks, cpus;
-	bool same_folios, cpu_account;
+	bool same_folios, cpu_account, stay;
 	int account;		/* the module's device, with cpu_account */
+	char *kept[STAY_MAX];	/* regions of earlier moves, with stay */
+	size_t nr_kept;
 	char *start;		/* NULL before the first move */
 	size_t size_bytes, folios, pages, folio_pages;
 	uint32_t generation;
@@ -111,7 +120,9 @@ static void fault_in(struct workload *workload, unsigned long node)
 	size_t i;
 	int error;
 
-	if (workload->start)
+	if (workload->start && workload->stay)
+		workload->kept[workload->nr_kept++] = workload->start;
+	else if (workload->start)
 		region_unmap(workload->start, workload->size_bytes);
 	assert_room(workload, workload->from);
 	assert_room(workload, workload->to);
@@ -295,6 +306,46 @@ static void move(struct workload *workload, unsigned long round, unsigned long f
 	report_end();
 }
 
+static void await_signal(void)
+{
+	sigset_t signals;
+	int number;
+
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGUSR1);
+	do
+		number = sigwaitinfo(&signals, NULL);
+	while (number < 0 && errno == EINTR);
+	if (number < 0)
+		fail(EXIT_FAILED, errno, "waiting for a signal failed");
+}
+
+/*
+ * Who still writes to a page that is in use writes over what it is used for: new
+ * contents, which no copy of the earlier ones can be mistaken for.
+ */
+static void stay(struct workload *workload)
+{
+	struct verification verification = { 0 };
+	size_t at, i;
+
+	workload->kept[workload->nr_kept++] = workload->start;
+	workload->generation++;
+	for (at = 0; at < workload->nr_kept; at++)
+		pattern_fill(workload->kept[at], workload->size_bytes, workload->generation);
+	report("{\"event\":\"ready\"}");
+	report_end();
+	await_signal();
+	for (at = 0; at < workload->nr_kept; at++)
+		for (i = 0; i < workload->pages; i++)
+			verify_page(&verification, workload->kept[at] + i * PAGE_BYTES,
+				    at * workload->pages + i, workload->generation);
+	report("{\"event\":\"stayed\",");
+	report_verification(&verification);
+	report("}");
+	report_end();
+}
+
 static void read_options(int argc, char **argv, struct workload *workload)
 {
 	const struct option_number numbers[] = {
@@ -313,6 +364,7 @@ static void read_options(int argc, char **argv, struct workload *workload)
 	const struct option_flag flags[] = {
 		{ "same-folios", &workload->same_folios },
 		{ "cpu-account", &workload->cpu_account },
+		{ "stay", &workload->stay },
 		{ NULL, NULL },
 	};
 
@@ -330,14 +382,21 @@ static void read_options(int argc, char **argv, struct workload *workload)
 		fail(EXIT_USAGE, EINVAL, "--tasks excludes --watch-period-us and --cpu-account");
 	if (workload->tasks > workload->total_mib * 1024 / workload->folio_kib)
 		fail(EXIT_USAGE, EINVAL, "there are more --tasks than folios");
+	if (workload->stay && (workload->same_folios || workload->rounds * 2 > STAY_MAX))
+		fail(EXIT_USAGE, EINVAL, "--stay excludes --same-folios and more than %d rounds",
+		     STAY_MAX / 2);
 }
 
 int main(int argc, char **argv)
 {
 	struct workload workload = { .rounds = 1, .tasks = 1, .cpus = 1 };
 	unsigned long round;
+	sigset_t signals;
 
 	read_options(argc, argv, &workload);
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGUSR1);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
 	pin_to_cpu(workload.cpu);
 	prepare(&workload);
 	if (workload.cpu_account)
@@ -346,5 +405,7 @@ int main(int argc, char **argv)
 		move(&workload, round, workload.from, workload.to, workload.cpu);
 		move(&workload, round, workload.to, workload.from, workload.cpu_back);
 	}
+	if (workload.stay)
+		stay(&workload);
 	return 0;
 }

@@ -86,6 +86,7 @@ class Attempt:
         fault: armed before it.
         strikes: how often it strikes; None: as often as it may.
         keeps: leave the fault armed; it has to be released by a later step.
+        stays: the pages are used on until the next ``look``.
         beside: what is carried out beside it, a second after its start: ``unbind`` or ``remove``.
     """
 
@@ -94,12 +95,13 @@ class Attempt:
     fault: Fault | None = None
     strikes: int | None = 1
     keeps: bool = False
+    stays: bool = False
     beside: str = ""
 
 
 # ``release`` (take faults back), ``pass MS``, ``fill`` (fill the node that pages were moved to),
-# ``look`` (compare what fills it), ``unbind``, ``bind``, ``remove``, ``rescan``, ``hold`` and
-# ``let go`` (another client takes the channel).
+# ``look`` (compare what fills it, and pages that have stayed in use), ``unbind``, ``bind``,
+# ``remove``, ``rescan``, ``hold`` and ``let go`` (another client takes the channel).
 Step = Attempt | str
 
 
@@ -206,7 +208,7 @@ def _given_up(batch: Batch) -> tuple[Step, ...]:
     steps: list[Step] = []
     for name, nth in batch.positions().items():
         held = fault("stall", delay_ns=0, nth=nth)
-        steps.append(Attempt(name, hung(batch, nth), held, keeps=True))
+        steps.append(Attempt(name, hung(batch, nth), held, keeps=True, stays=True))
         steps += ["fill", "release", "pass 1000", "look", *RECOVERED]
     return tuple(steps)
 
@@ -214,7 +216,7 @@ def _given_up(batch: Batch) -> tuple[Step, ...]:
 def _late(batch: Batch) -> tuple[Step, ...]:
     nth = max(1, batch.folios // 2)
     late = fault("stall", delay_ns=_PAST_TIMEOUT_NS, nth=nth)
-    attempt = Attempt("middle", hung(batch, nth), late, keeps=True)
+    attempt = Attempt("middle", hung(batch, nth), late, keeps=True, stays=True)
     return (attempt, "fill", "pass 10000", "look", "release", *RECOVERED)
 
 

@@ -188,7 +188,7 @@ class Stage:
         beside = ""
         if attempt.beside:
             beside = f"sleep {BESIDE_AFTER_S}; {self._command(attempt.beside)}"
-        measured = self._measure(beside)
+        measured = self._measure(beside, stays=attempt.stays)
         self._assert_struck(attempt)
         if attempt.fault is not None and not attempt.keeps:
             self._guest.clear_faults()
@@ -203,11 +203,11 @@ class Stage:
             **measured.migration.told,
         }
 
-    def _measure(self, beside: str) -> Measured:
+    def _measure(self, beside: str, *, stays: bool = False) -> Measured:
         guest = self._guest
         logged = len(self._dcbm_lines())
         before, counted = guest.device_counters(), self._dcbm.counters()
-        migration = self._workload.migrate(beside)
+        migration = self._workload.migrate(beside, stays=stays)
         after = self._dcbm.counters()
         measured = Measured(
             migration=migration,
@@ -249,6 +249,10 @@ class Stage:
         )
 
     def _look(self) -> None:
+        """Compare memory that is in somebody else's hands by now: nobody may have written to it."""
+        stayed = self._workload.stayed()
+        if stayed is not None:
+            self.checks.append(contents(self._unique("late writes into pages in use"), stayed, 0))
         if self._filler is None:
             return
         found, told = fragmentation.verify(

@@ -8,6 +8,7 @@ alone decides when.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -61,8 +62,14 @@ class Workload(Protocol):
     def begin(self) -> None:
         """Prepare the memory; nothing is migrated yet."""
 
-    def migrate(self, beside: str = "") -> Migration:
-        """Migrate, and carry out a shell command of the guest beside it."""
+    def migrate(self, beside: str = "", *, stays: bool = False) -> Migration:
+        """Migrate, and carry out a shell command of the guest beside it.
+
+        If it `stays`, the pages are used on, until `stayed`.
+        """
+
+    def stayed(self) -> Migration | None:
+        """What the pages hold that have stayed in use, which may be given back then."""
 
     def end(self) -> Migration | None:
         """Give the memory back; what is known of its contents only now."""
@@ -86,12 +93,16 @@ class Moves:
         folio_pages = folio_kib // _PAGE_KIB
         self._folios = max(1, _MOVE_BATCH_PAGES // folio_pages)
         self.batch_folios = self._folios
+        self._staying: Job | None = None
 
     def begin(self) -> None:
         """Nothing: each migration faults its own memory in."""
 
-    def migrate(self, beside: str = "") -> Migration:
+    def migrate(self, beside: str = "", *, stays: bool = False) -> Migration:
         """Both moves, each of one batch.
+
+        If it `stays`, nothing can be carried out beside it, and both regions are kept and written
+        once more, so that whoever writes to them later is found out.
 
         Raises:
             PremiseError: the program gave up, or there were not two moves.
@@ -102,11 +113,38 @@ class Moves:
             *("--from", "0", "--to", "1", "--cpu", str(self._cpu)),
             *("--folio-kib", str(self._folio_kib), "--total-mib", str(total_mib)),
         ]
+        if stays:
+            self._staying = self._guest.spawn([*argv, "--stay"], timeout_s=self._timeout_s)
+            moves = [one for one in self._staying.results if one.get("event") == "move"]
+            if len(moves) != _MOVES:
+                raise PremiseError("two moves", f"{len(moves)}", log=self._guest.machine.log)
+            return self._sum(moves)
         job = self._guest.run(_command(argv, beside), timeout_s=self._timeout_s)
         moves = job.events("move")
         if not job.ok or len(moves) != _MOVES:
             raise PremiseError("two moves", f"{len(moves)}; {job.describe()}", log=job.log)
         return self._sum(moves)
+
+    def stayed(self) -> Migration | None:
+        """Compare every page of the regions that were kept.
+
+        Raises:
+            PremiseError: the program gave up.
+        """
+        if self._staying is None:
+            return None
+        job, self._staying = self._staying, None
+        self._guest.signal(job, signal.SIGUSR1)
+        told = self._guest.wait(job, timeout_s=self._timeout_s).result("stayed")
+        wrong = [WrongPage.model_validate(page) for page in told.get("wrong", [])]
+        return Migration(
+            folios=0,
+            folio_bytes=self._folio_kib * 1024,
+            lost=0,
+            pages_verified=premises.number(told, "pages_verified"),
+            pages_wrong=premises.number(told, "pages_wrong"),
+            wrong=tuple(wrong),
+        )
 
     def _sum(self, moves: list[dict[str, Any]]) -> Migration:
         def total(key: str) -> int:
@@ -130,8 +168,8 @@ class Moves:
         )
 
     def end(self) -> Migration | None:
-        """Nothing is left."""
-        return None
+        """Nothing is left, unless something has stayed."""
+        return self.stayed()
 
 
 class Compactions:
@@ -162,12 +200,13 @@ class Compactions:
             timeout_s=self._timeout_s,
         )
 
-    def migrate(self, beside: str = "") -> Migration:
-        """Allocate the blocks; the contents are compared at the end only.
+    def migrate(self, beside: str = "", *, stays: bool = False) -> Migration:
+        """Allocate the blocks; the contents are compared at the end only, all pages stay.
 
         Raises:
             PremiseError: the program gave up, or nothing was migrated.
         """
+        del stays  # whatever is asked, all of them do
         argv = fragmentation.allocation(node=self._node, cpu=self._cpu, count=self._blocks)
         job: JobResult = self._guest.run(_command(argv, beside), timeout_s=self._timeout_s)
         measured = job.result("compacted")
@@ -185,6 +224,10 @@ class Compactions:
                 "pgmigrate_fail": vmstat.get("pgmigrate_fail"),
             },
         )
+
+    def stayed(self) -> Migration | None:
+        """Nothing: all pages are compared at the end."""
+        return None
 
     def end(self) -> Migration | None:
         """Compare every page that was kept.

@@ -20,10 +20,20 @@ from lab.dcbm import Dcbm, load
 from lab.errors import ConfigError, PremiseError
 from lab.experiments import engines, premises
 from lab.experiments.base import Experiment, ModePlan, Parameters, Session
-from lab.experiments.stress_checks import Counted, kernel_check, stress_checks, vanilla_checks
-from lab.experiments.stress_scenarios import RIVAL, SCENARIOS, Scenario
+from lab.experiments.checks import PAGE_BYTES
+from lab.experiments.dma_path import longest_copy_bytes
+from lab.experiments.move_points import Moves, measure, placement_check, point_checks, point_of
+from lab.experiments.stress_checks import (
+    Counted,
+    idle_checks,
+    kernel_check,
+    missing_premises,
+    stress_checks,
+)
+from lab.experiments.stress_scenarios import RIVAL, SCENARIOS, Scenario, Size
+from lab.results import Check
 
-_RUN_MS = {Clock.VIRTUAL: 1000, Clock.HOST: 10_000}
+_RUN_MS = {Clock.VIRTUAL: 1000, Clock.HOST: 30_000}
 _DISK = "brd"
 
 
@@ -79,6 +89,14 @@ def plan(lab: LabFile, parameters: StressParameters) -> list[StressMode]:
     modes: list[StressMode] = []
     for scenario in SCENARIOS:
         if parameters.scenarios and scenario.name not in parameters.scenarios:
+            continue
+        if scenario.provider and lab.clock is Clock.HOST:
+            if parameters.scenarios:
+                raise ConfigError(
+                    f"{scenario.name} on the virtual clock, whose times are exact",
+                    "clock host",
+                    hint="leave it out of scenarios",
+                )
             continue
         if scenario.vanilla and parameters.vanilla:
             modes.append(_mode(lab, parameters, scenario, patched=False))
@@ -144,30 +162,74 @@ def run(session: Run) -> None:
         load(guest)
         dcbm = Dcbm(guest)
     findings.details["settings"] = premises.settle(guest, premises.BACKGROUND_OFF)
-    if dcbm is not None:
-        dcbm.enable(mode.channels, "all")
-    counted, seconds = _play(session, dcbm)
-    if dcbm is not None:
-        dcbm.disable()
-    topology = mode.machine.topology
-    made = (
-        stress_checks(
+    provider = None if mode.scenario.provider else dcbm
+    if mode.scenario.provider:
+        guest.load_module(mode.scenario.provider)
+    if provider is not None:
+        provider.enable(mode.channels, "all")
+    counted = _play(session, provider)
+    size = size_of(session.parameters, mode)
+    if provider is None:
+        made = idle_checks(mode.scenario, counted, size=size)
+    else:
+        made = stress_checks(
             mode.scenario,
             counted,
-            seconds=seconds,
-            topology=topology,
+            size=size,
+            topology=mode.machine.topology,
             rival=session.parameters.rival,
         )
-        if mode.patched
-        else vanilla_checks(mode.scenario, counted, seconds=seconds)
-    )
+    if dcbm is not None:
+        made += _move_in_quiet(session, dcbm)
+        dcbm.disable()
     made.append(kernel_check([str(report) for report in guest.reports()]))
     for check in made:
         findings.check(check)
+    missing = missing_premises(mode.scenario, counted, made)
+    if missing:
+        raise PremiseError(
+            "enough of everything for a verdict: "
+            + "; ".join(f"{check.name}: {check.awaited}" for check in missing),
+            "; ".join(f"{check.name}: {check.seen}" for check in missing),
+            hint="give it more time (--set run_ms=N)",
+        )
 
 
-def _play(session: Run, dcbm: Dcbm | None) -> tuple[Counted, float]:
-    """Run the program; what was counted, and how many seconds of the guest it was to take."""
+def size_of(parameters: StressParameters, mode: StressMode) -> Size:
+    """How large a run is, which its floors depend on."""
+    pages = parameters.mib * (1 << 20) // PAGE_BYTES
+    cpus = sum(node.cpus for node in mode.machine.topology.nodes)
+    return Size(
+        pages=pages * (parameters.writers if mode.scenario.regions else 1),
+        writers=parameters.writers,
+        spare_cpus=cpus - mode.cpus,
+    )
+
+
+def _move_in_quiet(session: Run, dcbm: Dcbm) -> list[Check]:
+    """When all is over, a single move finds every channel, and all of its folios are offloaded.
+
+    A channel that a migration has not given back, or a provider that is out of step with the core,
+    would leave some to the CPU.
+    """
+    mode = session.mode
+    dcbm.enable(mode.channels, "all")
+    moves = Moves(
+        folio_kib=4, total_mib=session.parameters.mib, rounds=1, from_node=0, to_node=1, cpu=0
+    )
+    found = measure(session, dcbm, moves)
+    point = point_of(
+        found.moves, moves.folio_kib, found.used, found.dma_copies, found.folios_failures
+    )
+    piece_bytes = longest_copy_bytes(mode.machine.topology)
+    return [
+        *point_checks(point, mode.channels, moves.total_mib, piece_bytes, "afterwards"),
+        placement_check(found.moves, moves.folio_kib, "afterwards"),
+    ]
+
+
+def _play(session: Run, dcbm: Dcbm | None) -> Counted:
+    """Run the program and count."""
     guest, mode, parameters = session.guest, session.mode, session.parameters
     time_ms = run_ms(parameters, mode.machine.clock)
     argv = [
@@ -197,14 +259,14 @@ def _play(session: Run, dcbm: Dcbm | None) -> tuple[Counted, float]:
     used = engines.growth(device_before, guest.device_counters())
     copies = failures = None
     # Where the counters were reset in between, they tell nothing of the whole.
-    if dcbm is not None and counters_before is not None and "resets" not in mode.scenario.floors:
+    if dcbm is not None and counters_before is not None and not mode.scenario.resets:
         after = dcbm.counters()
         copies = after.folios_migrated - counters_before.folios_migrated
         failures = after.folios_failures - counters_before.folios_failures
     counted = Counted.of(events[0], used.total, copies, failures)
     session.findings.wall_ms = premises.number(events[0], "wall_ns") / 1e6
     _keep(session, counted, used.channels_used)
-    return counted, time_ms / 1000
+    return counted
 
 
 def _keep(session: Run, counted: Counted, channels_used: int) -> None:
@@ -226,5 +288,5 @@ EXPERIMENT: Experiment[StressMode, StressParameters] = Experiment(
     parameters=StressParameters,
     plan=plan,
     run=run,
-    quick={"run_ms": 300, "vanilla": False, "writers": 2},
+    quick={"run_ms": 500, "vanilla": False, "writers": 2},
 )

@@ -3,6 +3,11 @@
 
 Names, and those of what is counted, are the guest's program ``stress``'s
 (images/workloads/stress).
+
+No floor is a rate, because nobody can say how fast an emulated guest has to be. Each is what a
+verdict needs: that every page was written, moved and copied by an engine once on average, or that
+every answer that the program knows to ask for was asked for once. A run that is too short for its
+floors says so.
 """
 
 from __future__ import annotations
@@ -12,12 +17,58 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 
-class Share(StrEnum):
-    """What part of the migrated folios the engines have to have copied."""
+class Per(StrEnum):
+    """What there may be many of in a run."""
 
-    PART = "a fifth of them at least"
-    SOME = "some, the CPU the others"
-    ANY = "it is not known how many"
+    RUN = "in all"
+    PAGE = "for each page of the region"
+    QUARTER = "for each page of a quarter of the region"
+    WRITER = "for each writer"
+    SPARE_CPU = "for each CPU that may go"
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a run is: so many of each `Per`."""
+
+    pages: int
+    writers: int
+    spare_cpus: int = 0
+
+    def of(self, per: Per) -> int:
+        """How many of them there are."""
+        return {
+            Per.RUN: 1,
+            Per.PAGE: self.pages,
+            Per.QUARTER: self.pages // 4,
+            Per.WRITER: self.writers,
+            Per.SPARE_CPU: self.spare_cpus,
+        }[per]
+
+
+@dataclass(frozen=True)
+class Floor:
+    """How often something has to have happened, however long it takes.
+
+    Attributes:
+        times: for each of `per`.
+        per: what there are many of.
+        kernels: it is the kernel's to let it happen. Otherwise it is the program's own doing, and
+            too little of it is no fault of the kernel: the run was too short.
+    """
+
+    times: int = 1
+    per: Per = Per.RUN
+    kernels: bool = False
+
+    def count(self, size: Size) -> int:
+        """The least count in a run of that size."""
+        return self.times * size.of(self.per)
+
+    @property
+    def text(self) -> str:
+        """The unit, for people."""
+        return f"({self.times:,} {self.per.value})"
 
 
 @dataclass(frozen=True)
@@ -27,83 +78,114 @@ class Scenario:
     Attributes:
         name: the program's.
         purpose: one line for people.
-        floors: by the program's count, how often it has to have happened in a second of the
-            guest's time.
-        migrated: pages that have to have migrated in such a second.
-        share: of the migrated folios that go through the engines.
+        floors: by the program's count, how often it has to have happened.
+        migrated: pages that have to have migrated, by ``pgmigrate_success``.
+        offloaded: pages that the engines have to have copied.
+        by_cpu: pages that have to have been copied by the CPU, for want of a channel.
+        resets: dcbm's counters are reset in between, and tell nothing of the whole.
+        regions: each writer is a process with a region of its own.
         channels: engines' channels that the machine has; None: ``nr_dma_chan``.
         nr_dma_chan: channels that dcbm is told to use; None: the parameter.
         movers: tasks that move pages; None: the parameter.
         modules: that it needs beside the engines' driver and dcbm.
         command_line: words added to the kernel's.
         spare_cpus: of each node, one CPU is left free to go.
+        provider: a module of the lab's that copies in dcbm's place, and counts on times that are
+            exact on the virtual clock only. The engines have nothing to do.
         vanilla: there is a mode of it on the vanilla kernel, too.
     """
 
     name: str
     purpose: str
-    floors: Mapping[str, int]
-    migrated: int
-    share: Share = Share.PART
+    floors: Mapping[str, Floor]
+    migrated: Floor = Floor(2, Per.PAGE, kernels=True)
+    offloaded: Floor = Floor(1, Per.PAGE, kernels=True)
+    by_cpu: Floor | None = None
+    resets: bool = False
+    regions: bool = False
     channels: int | None = None
     nr_dma_chan: int | None = None
     movers: int | None = None
     modules: tuple[str, ...] = ()
     command_line: tuple[str, ...] = field(default=())
     spare_cpus: bool = False
+    provider: str | None = None
     vanilla: bool = False
 
 
 RIVAL = "offload_rival"
-_WRITING = {"writes": 500, "looks": 500, "move_calls": 10, "pages_arrived": 500}
+
+# Each page is written again, looked at, and goes there and back. A page is verified before it is
+# written and at the end, so that nothing wrong is ever written over unseen: once is enough.
+_WRITING = {
+    "writes": Floor(1, Per.PAGE),
+    "looks": Floor(1, Per.PAGE),
+    "pages_arrived": Floor(2, Per.PAGE, kernels=True),
+}
+
+# The longest run of pages that is registered with io_uring (RING_PAGES of ring.c), and twice for
+# each, before and after the disk has had it, somebody tries to move it.
+_RING_PAGES = 32
+
+# Children that live at the same time (CHILDREN of storm.c), in each process.
+_CHILDREN = 4
+# The largest hole (HOLE_PAGES of storm.c): it was made in each of the two ways once, or small ones
+# as often.
+_HOLE_PAGES = 64
+
+# control() of controls.c: while offloading is on, and while it is off, it is set twice, dcbm is
+# unloaded or refuses to be, and the whole deck is played once, which has that again, and so many
+# cards of each other kind.
+_COUNT_CARDS, _MASK_CARDS, _RESET_CARDS, _REFUSAL_CARDS = 2, 5, 2, 6
 
 SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         "writers",
         "pages are written and verified while others move them",
-        floors={**_WRITING, "migrations": 2, "compactions": 2},
-        migrated=500,
+        # The whole process there and back; one compaction is of all nodes.
+        floors={**_WRITING, "migrations": Floor(2), "compactions": Floor(1)},
         vanilla=True,
     ),
     Scenario(
         "gup",
         "the kernel itself reads and writes the pages by references of its own",
         floors={
-            "writes": 100,
-            "move_calls": 10,
-            "gup_writes": 100,
-            "direct_reads": 100,
-            "direct_writes": 100,
-            "ring_copies": 20,
-            "pinned_refused": 20,
-            "unpinned_arrived": 10,
+            "writes": Floor(1, Per.QUARTER),
+            "gup_writes": Floor(1, Per.QUARTER),
+            "direct_reads": Floor(1, Per.QUARTER),
+            "direct_writes": Floor(1, Per.QUARTER),
+            "pins": Floor(_RING_PAGES),
+            "unpinned_arrived": Floor(_RING_PAGES, kernels=True),
+            "pages_arrived": Floor(2, Per.PAGE, kernels=True),
         },
-        migrated=300,
-        share=Share.ANY,
         modules=("brd",),
         vanilla=True,
     ),
     Scenario(
         "fork",
         "children are born, and pages unmapped, in the middle of migrations",
-        floors={"writes": 500, "move_calls": 10, "forks": 10, "unmaps": 50, "zaps": 50},
-        migrated=500,
-        share=Share.ANY,
+        floors={
+            "writes": Floor(1, Per.PAGE),
+            "forks": Floor(_CHILDREN, Per.WRITER),
+            "unmaps": Floor(_HOLE_PAGES, Per.WRITER),
+            "zaps": Floor(_HOLE_PAGES, Per.WRITER),
+            "pages_arrived": Floor(2, Per.PAGE, kernels=True),
+        },
+        regions=True,
         vanilla=True,
     ),
     Scenario(
         "ping-pong",
         "two tasks move the same pages in opposite directions",
         floors=_WRITING,
-        migrated=500,
         movers=2,
     ),
     Scenario(
         "crowd",
         "more migrations at a time than channels",
-        floors={**_WRITING, "writes": 200},
-        migrated=500,
-        share=Share.SOME,
+        floors=_WRITING,
+        # As often as by an engine.
+        by_cpu=Floor(1, Per.PAGE, kernels=True),
         channels=2,
         nr_dma_chan=1,
         movers=8,
@@ -113,25 +195,40 @@ SCENARIOS: tuple[Scenario, ...] = (
         "dcbm is switched, limited, reset and unloaded under load",
         floors={
             **_WRITING,
-            "toggles": 3,
-            "counts": 2,
-            "masks": 1,
-            "resets": 1,
-            "refusals": 1,
-            "unloads": 1,
-            "unloads_refused": 1,
+            "toggles": Floor(4),
+            "counts": Floor(2 * _COUNT_CARDS),
+            "masks": Floor(2 * _MASK_CARDS),
+            "resets": Floor(2 * _RESET_CARDS),
+            "refusals": Floor(2 * _REFUSAL_CARDS),
+            "unloads": Floor(2),
+            "unloads_refused": Floor(2),
         },
-        migrated=500,
-        share=Share.ANY,
+        resets=True,
         modules=(RIVAL,),
     ),
     Scenario(
         "hotplug",
         "CPUs and blocks of memory go and come",
-        floors={**_WRITING, "cpus_off": 1, "blocks_off": 1},
-        migrated=500,
-        share=Share.ANY,
+        # Which blocks can go depends on what is in them; each CPU goes in turn.
+        floors={
+            **_WRITING,
+            "cpus_off": Floor(1, Per.SPARE_CPU),
+            "blocks_off": Floor(1, kernels=True),
+        },
         command_line=("movablecore=40%",),
         spare_cpus=True,
+    ),
+    Scenario(
+        "late-write",
+        "a folio is written through a reference after it was copied and before it moves",
+        # There and back. Only if an attempt with the same batch has moved it, the copy was at hand.
+        floors={
+            "writes": Floor(1, Per.PAGE),
+            "late_writes": Floor(2),
+            "late_retries": Floor(2, kernels=True),
+            "pages_arrived": Floor(2, Per.PAGE, kernels=True),
+        },
+        modules=("late_write",),
+        provider="late_write",
     ),
 )

@@ -70,8 +70,10 @@ def test_with_driver_fixes_the_cpu_copies_what_the_engine_refused(tmp_path: Path
 
 def test_late_writes_hit_memory_that_belongs_to_nobody(tmp_path: Path) -> None:
     _status, mode = run_failures(tmp_path / "run", "moves-stall-given-up")
-    late = [check for check in mode.checks if check.name.startswith("late writes")]
-    assert len(late) == 3
+    late = [check.name for check in mode.checks if check.name.startswith("late writes")]
+    # Into memory that was free, and into pages that were moved again and stay in use.
+    assert len([name for name in late if "in use" in name]) == 3
+    assert len(late) == 6
     # The engine did go on: what it had left was completed before the next migration.
     given_up = mode.details["attempts"]
     assert given_up["first"]["folios_failures"] == given_up["first"]["folios"] // 2

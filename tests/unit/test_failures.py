@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -16,7 +17,7 @@ from lab.errors import ConfigError, PremiseError
 from lab.experiments import failures
 from lab.experiments.base import Findings
 from lab.experiments.dma_path import DmaPath
-from lab.experiments.failure_checks import Measured, attempt_checks
+from lab.experiments.failure_checks import Measured, attempt_checks, contents
 from lab.experiments.failure_ledger import DEVIATIONS
 from lab.experiments.failure_mode import FailuresParameters
 from lab.experiments.failure_resources import Resources, leak_checks, unreferenced
@@ -232,6 +233,51 @@ def test_two_moves_are_summed_up_and_a_folio_left_behind_is_seen() -> None:
     assert (found.folios, found.lost, found.pages_verified) == (1024, 0, 1024)
     for key in ("folios_failed", "folios_split", "pages_elsewhere", "not_moved"):
         assert moves_of(moved(), moved(**{key: 2})).lost == 2
+
+
+def test_whoever_stays_is_looked_at() -> None:
+    staying = 0
+    for scenario in SCENARIOS:
+        for batch in BATCHES:
+            stays = False
+            for step in scenario.steps(batch):
+                if isinstance(step, Attempt):
+                    assert not stays, scenario.name
+                    assert not (step.stays and step.beside), scenario.name
+                    stays = step.stays
+                    staying += stays
+                elif step == "look":
+                    stays = False
+            assert not stays, scenario.name
+    assert staying
+
+
+def test_pages_that_stay_in_use_are_compared_later_and_once() -> None:
+    job = SimpleNamespace(results=[moved(), moved(), {"event": "ready"}])
+    wrong = {"page": 7, "address": "0x1", "offset": 0, "expected": "0x2", "seen": "0x3"}
+    stayed = {"event": "stayed", "pages_verified": 1024, "pages_wrong": 1, "wrong": [wrong]}
+    asked: list[Any] = []
+
+    def spawn(argv: list[str], **_: Any) -> Any:
+        asked.append(argv[-1])
+        return job
+
+    guest = SimpleNamespace(
+        spawn=spawn,
+        signal=lambda _job, number: asked.append(number),
+        wait=lambda _job, **_: JobResult((), 0, None, [stayed], [], []),
+        machine=SimpleNamespace(log=None),
+    )
+    workload = Moves(cast(Any, guest), folio_kib=4, cpu=1, timeout_s=1)
+    assert workload.migrate(stays=True).folios == 1024
+    found = workload.stayed()
+    assert found is not None
+    assert asked == ["--stay", signal.SIGUSR1]
+    assert not contents("late writes into pages in use", found, 0).held
+    assert workload.stayed() is None
+    job.results = [moved()]
+    with pytest.raises(PremiseError, match="two moves"):
+        workload.migrate(stays=True)
 
 
 def names(machine: LabFile, **parameters: Any) -> list[str]:

@@ -14,7 +14,17 @@ from lab.build.kernel_plan import queue_of
 from lab.build.patch import make_patch
 from lab.config import LabFile
 from lab.errors import ConfigError
-from lab.mutations import MUTATIONS, Mutation, Result, attempt, read_mutations, signs
+from lab.mutations import (
+    MUTATIONS,
+    Mutation,
+    Result,
+    Results,
+    Run,
+    Trial,
+    attempt,
+    read_mutations,
+    signs,
+)
 from lab.options import choose_parameters, override, parse_fault, split_settings
 from lab.results import Check, HostFacts, Mode, Outcome, Record
 
@@ -111,12 +121,16 @@ def test_an_end_by_something_else_than_checks_is_a_sign_of_its_own() -> None:
     assert found == ["dma: CRASH: oops / in f"]
 
 
+def shown(found: Record) -> Trial:
+    return Trial(signs=tuple(signs(found)), seconds=1.5)
+
+
 def tried(entry: Mutation, sound: Record, broken: Record) -> Result:
     asked: list[bool] = []
 
-    def run(_mutation: Mutation, _name: str, is_broken: bool) -> Record:
+    def run(_mutation: Mutation, _name: str, is_broken: bool) -> Trial:
         asked.append(is_broken)
-        return broken if is_broken else sound
+        return shown(broken if is_broken else sound)
 
     (result,) = attempt([entry], run)
     assert asked[0] is False
@@ -140,3 +154,63 @@ def test_an_unbroken_series_that_did_not_run_proves_nothing() -> None:
     lost = record(("contents", True), outcome=Outcome.ERROR, error="no QEMU")
     result = tried(mutation(), lost, record(("contents", False)))
     assert not result.caught
+
+
+def counting(trial: Trial, asked: list[str]) -> Run:
+    def run(_mutation: Mutation, name: str, _broken: bool) -> Trial:
+        asked.append(name)
+        return trial
+
+    return run
+
+
+KNOWN = read_mutations()[0]
+
+
+def test_a_score_goes_on_where_it_was(tmp_path: Path) -> None:
+    red, asked = shown(record(("contents", False))), list[str]()
+    for _ in range(2):
+        kept = Results(tmp_path / "out" / "results.json").keeping(counting(red, asked))
+        assert kept(KNOWN, "broken", True) == red
+        assert kept(KNOWN, "sound", False) == red
+    assert asked == ["broken", "sound"]
+
+
+@pytest.mark.parametrize("outcome", [Outcome.ERROR, Outcome.TIMEOUT, Outcome.LOST])
+def test_what_came_to_no_verdict_is_tried_again(tmp_path: Path, outcome: Outcome) -> None:
+    lost, asked = shown(record(outcome=outcome, error="doesn't build")), list[str]()
+    for _ in range(2):
+        kept = Results(tmp_path / "results.json").keeping(counting(lost, asked))
+        assert kept(KNOWN, "broken", True) == lost
+    assert len(asked) == 2
+
+
+def test_a_crash_is_a_verdict(tmp_path: Path) -> None:
+    crash, asked = shown(record(outcome=Outcome.CRASH, error="oops")), list[str]()
+    for _ in range(2):
+        Results(tmp_path / "results.json").keeping(counting(crash, asked))(KNOWN, "broken", True)
+    assert asked == ["broken"]
+
+
+def test_a_result_is_of_its_run_and_of_its_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "results.json"
+    key = Results(path).key(KNOWN, broken=True)
+    assert Results(path).key(KNOWN, broken=True) == key
+    assert Results(path).key(KNOWN, broken=False) != key
+    assert Results(path).key(KNOWN.model_copy(update={"mode": "other"}), broken=True) != key
+    monkeypatch.setattr("lab.mutations.hash_inputs", lambda: "another")
+    assert Results(path).key(KNOWN, broken=True) != key
+
+
+def test_a_file_of_results_that_is_none_is_refused(tmp_path: Path) -> None:
+    for text in ("{", "[]", '{"a": {"signs": 3}}'):
+        (tmp_path / "results.json").write_text(text)
+        with pytest.raises(ConfigError, match="results"):
+            Results(tmp_path / "results.json")
+
+
+def test_the_time_of_a_mutation_is_told() -> None:
+    result = tried(mutation(), record(("contents", True)), record(("contents", False)))
+    assert result.line == "caught  x (2 s): dma: contents"

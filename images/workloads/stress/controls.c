@@ -94,71 +94,94 @@ static void meet_rival(struct stress *stress, bool on)
 	stress->tally->rivals++;
 }
 
-static void refuse(struct stress *stress, struct chance *chance)
+static void set_count(struct stress *stress, struct chance *chance)
 {
-	static const char *const never[][2] = {
-		{ "nr_dma_chan", "0" },
-		{ "nr_dma_chan", "17" },
-		{ "nr_dma_chan", "many" },
-		{ "reason_mask", "compaction,moon" },
-		{ "reason_mask", "0x10000000" },
-		{ "offloading", "2" },
-	};
-	size_t which = chance_below(chance, sizeof(never) / sizeof(never[0]));
-
-	put(stress, never[which][0], never[which][1], EINVAL);
-	stress->tally->refusals++;
-}
-
-static void change(struct stress *stress, struct chance *chance, bool *on)
-{
-	static const char *const masks[] = {
-		"all", "none", "compaction", "syscall_or_cpuset", "compaction,syscall_or_cpuset",
-	};
 	char text[16];
 
-	switch (chance_below(chance, 8)) {
-	case 0:
-	case 1:
-	case 2:
-		/* One time in four it is what it was before. */
-		*on = chance_below(chance, 4) ? !*on : *on;
-		put(stress, "offloading", *on ? "1" : "0", 0);
-		stress->tally->toggles++;
-		break;
-	case 3:
-	case 4:
-		snprintf(text, sizeof(text), "%u", 1 + (unsigned int)chance_below(chance, 16));
-		put(stress, "nr_dma_chan", text, 0);
-		stress->tally->counts++;
-		break;
-	case 5:
-		put(stress, "reason_mask", masks[chance_below(chance, 5)], 0);
-		stress->tally->masks++;
-		break;
-	case 6:
-		put(stress, chance_below(chance, 2) ? "folios_migrated" : "folios_failures", "0",
-		    0);
-		stress->tally->resets++;
-		break;
-	default:
-		refuse(stress, chance);
-	}
+	snprintf(text, sizeof(text), "%u", 1 + (unsigned int)chance_below(chance, 16));
+	put(stress, "nr_dma_chan", text, 0);
+	stress->tally->counts++;
 }
 
-/* What takes long, and so comes seldom. */
-static void unload_or_meet(struct stress *stress, struct chance *chance, bool *on)
+static void load_again(struct stress *stress, bool on)
 {
-	if (chance_below(chance, 2)) {
-		meet_rival(stress, *on);
-	} else if (*on) {
-		unload(stress, "dcbm", false);
+	unload(stress, "dcbm", !on);
+	if (on) {
 		stress->tally->unloads_refused++;
-	} else {
-		unload(stress, "dcbm", true);
-		stress->tally->unloads++;
-		if (modprobe("dcbm"))
-			fail(EXIT_FAILED, 0, "dcbm can't be loaded again");
+		return;
+	}
+	stress->tally->unloads++;
+	if (modprobe("dcbm"))
+		fail(EXIT_FAILED, 0, "dcbm can't be loaded again");
+}
+
+static const char *const masks[] = {
+	"all", "none", "compaction", "syscall_or_cpuset", "compaction,syscall_or_cpuset",
+};
+
+static const char *const counters[] = { "folios_migrated", "folios_failures" };
+
+static const struct {
+	const char *file, *text;
+} refused[] = {
+	{ "nr_dma_chan", "0" },
+	{ "nr_dma_chan", "17" },
+	{ "nr_dma_chan", "many" },
+	{ "reason_mask", "compaction,moon" },
+	{ "reason_mask", "0x10000000" },
+	{ "offloading", "2" },
+};
+
+/* What there is to do: so many of each, numbered one after the other. */
+#define COUNTS 2
+#define MASKS (sizeof(masks) / sizeof(masks[0]))
+#define RESETS (sizeof(counters) / sizeof(counters[0]))
+#define REFUSALS (sizeof(refused) / sizeof(refused[0]))
+#define DECK (COUNTS + MASKS + RESETS + REFUSALS + 2)
+
+static void play(struct stress *stress, struct chance *chance, size_t card, bool on)
+{
+	if (card < COUNTS) {
+		set_count(stress, chance);
+		return;
+	}
+	card -= COUNTS;
+	if (card < MASKS) {
+		put(stress, "reason_mask", masks[card], 0);
+		stress->tally->masks++;
+		return;
+	}
+	card -= MASKS;
+	if (card < RESETS) {
+		put(stress, counters[card], "0", 0);
+		stress->tally->resets++;
+		return;
+	}
+	card -= RESETS;
+	if (card < REFUSALS) {
+		put(stress, refused[card].file, refused[card].text, EINVAL);
+		stress->tally->refusals++;
+		return;
+	}
+	if (card == REFUSALS)
+		load_again(stress, on);
+	else
+		meet_rival(stress, on);
+}
+
+/* All of the deck once, in an order by chance. */
+static void play_deck(struct stress *stress, struct chance *chance, bool on)
+{
+	size_t deck[DECK], i, other, card;
+
+	for (i = 0; i < DECK; i++)
+		deck[i] = i;
+	for (i = DECK; i-- > 0 && !over(stress);) {
+		other = chance_below(chance, i + 1);
+		card = deck[other];
+		deck[other] = deck[i];
+		play(stress, chance, card, on);
+		task_sleep_us(chance_below(chance, 1000));
 	}
 }
 
@@ -167,12 +190,14 @@ static void control(struct stress *stress, uint64_t task)
 	struct chance chance = chance_of(stress, 7000 + task);
 	bool on = true;
 
-	while (!over(stress)) {
-		if (chance_below(&chance, 4))
-			change(stress, &chance, &on);
-		else
-			unload_or_meet(stress, &chance, &on);
-		task_sleep_us(chance_below(&chance, 1000));
+	for (; !over(stress); on = !on) {
+		put(stress, "offloading", on ? "1" : "0", 0);
+		/* Once it is off, nobody is in there any more: it may go at once. */
+		load_again(stress, on);
+		/* What it is already changes nothing, and is no error. */
+		put(stress, "offloading", on ? "1" : "0", 0);
+		stress->tally->toggles += 2;
+		play_deck(stress, &chance, on);
 	}
 	/* As it was found. */
 	put(stress, "reason_mask", "all", 0);

@@ -2,6 +2,7 @@
 /* CPUs and blocks of memory go and come while pages move. */
 #include <dirent.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,10 +14,44 @@
 #define BLOCK_STATE "/sys/devices/system/memory/memory%u/state"
 #define BLOCK_ZONES "/sys/devices/system/memory/memory%u/valid_zones"
 
+/* Each block in one of the two lists. */
 struct blocks {
-	unsigned int count;
-	unsigned int numbers[BLOCKS_MAX];
+	unsigned int count, nr_holed;
+	unsigned int numbers[BLOCKS_MAX], holed[BLOCKS_MAX];
 };
+
+/*
+ * Is all of a block system memory? The kernel refuses to take one with a hole off
+ * line, whoever uses it, and finds holes where this does: in the resources.
+ */
+static bool is_whole(unsigned int block, uint64_t block_bytes)
+{
+	uint64_t next = block * block_bytes, end = next + block_bytes, from, to;
+	FILE *file = fopen("/proc/iomem", "re");
+	char line[128];
+
+	if (!file)
+		fail(EXIT_PREMISE, errno, "/proc/iomem can't be read");
+	/* In the order of addresses. Parts of a resource are indented. */
+	while (next < end && fgets(line, sizeof(line), file))
+		if (*line != ' ' && strstr(line, " : System RAM") &&
+		    sscanf(line, "%" SCNx64 "-%" SCNx64, &from, &to) == 2 && from <= next &&
+		    next <= to)
+			next = to + 1;
+	fclose(file);
+	return next >= end;
+}
+
+static uint64_t read_block_bytes(void)
+{
+	FILE *file = fopen("/sys/devices/system/memory/block_size_bytes", "re");
+	uint64_t bytes = 0;
+
+	if (!file || fscanf(file, "%" SCNx64, &bytes) != 1 || !bytes)
+		fail(EXIT_PREMISE, errno, "the size of blocks of memory can't be read");
+	fclose(file);
+	return bytes;
+}
 
 static bool is_movable(unsigned int block)
 {
@@ -36,6 +71,7 @@ static bool is_movable(unsigned int block)
 /* The blocks of a node that hold nothing but what can move. */
 static void find_blocks(struct blocks *blocks, unsigned long node)
 {
+	uint64_t block_bytes = read_block_bytes();
 	struct dirent *entry;
 	unsigned int number;
 	char path[64];
@@ -45,44 +81,71 @@ static void find_blocks(struct blocks *blocks, unsigned long node)
 	directory = opendir(path);
 	if (!directory)
 		fail(EXIT_PREMISE, errno, "node %lu has no directory in sysfs", node);
-	while ((entry = readdir(directory)) && blocks->count < BLOCKS_MAX)
-		if (sscanf(entry->d_name, "memory%u", &number) == 1 && is_movable(number))
+	while ((entry = readdir(directory))) {
+		if (sscanf(entry->d_name, "memory%u", &number) != 1 || !is_movable(number))
+			continue;
+		if (blocks->count + blocks->nr_holed == BLOCKS_MAX)
+			fail(EXIT_PREMISE, E2BIG, "too many blocks of memory");
+		if (is_whole(number, block_bytes))
 			blocks->numbers[blocks->count++] = number;
+		else
+			blocks->holed[blocks->nr_holed++] = number;
+	}
 	closedir(directory);
+}
+
+static int put_state(unsigned int block, const char *state)
+{
+	char path[96];
+
+	snprintf(path, sizeof(path), BLOCK_STATE, block);
+	return file_put(path, state);
+}
+
+/* Each block with a hole is refused for it. */
+static void refuse_holed(struct stress *stress, const struct blocks *blocks)
+{
+	unsigned int i;
+	int error;
+
+	for (i = 0; i < blocks->nr_holed; i++) {
+		error = put_state(blocks->holed[i], "offline");
+		if (error != EINVAL)
+			tally_surprise(stress->tally, "block %u, with a hole, goes offline: %s",
+				       blocks->holed[i], strerror(error));
+		stress->tally->blocks_holed++;
+	}
+}
+
+static void cycle_block(struct stress *stress, unsigned int number)
+{
+	int error = put_state(number, "offline");
+
+	if (error == EBUSY || error == EAGAIN || error == EINTR) {
+		stress->tally->blocks_refused++;
+		return;
+	}
+	if (error) {
+		tally_surprise(stress->tally, "block %u goes offline: %s", number,
+			       strerror(error));
+		return;
+	}
+	stress->tally->blocks_off++;
+	error = put_state(number, "online_movable");
+	if (error)
+		tally_surprise(stress->tally, "block %u comes back: %s", number, strerror(error));
 }
 
 static void cycle_memory(struct stress *stress, uint64_t task)
 {
 	struct chance chance = chance_of(stress, 8000 + task);
 	struct blocks blocks = { 0 };
-	char path[96];
-	int error;
 
 	find_blocks(&blocks, stress->to);
 	find_blocks(&blocks, stress->from);
-	if (!blocks.count)
-		fail(EXIT_PREMISE, 0, "no block of memory is movable");
-	while (!over(stress) && blocks.count) {
-		unsigned int which = (unsigned int)chance_below(&chance, blocks.count);
-		unsigned int number = blocks.numbers[which];
-
-		snprintf(path, sizeof(path), BLOCK_STATE, number);
-		error = file_put(path, "offline");
-		if (error == EBUSY || error == EAGAIN || error == EINTR) {
-			stress->tally->blocks_refused++;
-		} else if (error == EINVAL) {
-			/* Seen of the last block; taken for a hole in it, and not tried again. */
-			blocks.numbers[which] = blocks.numbers[--blocks.count];
-		} else if (error) {
-			tally_surprise(stress->tally, "block %u goes offline: %s", number,
-				       strerror(error));
-		} else {
-			stress->tally->blocks_off++;
-			error = file_put(path, "online_movable");
-			if (error)
-				tally_surprise(stress->tally, "block %u comes back: %s", number,
-					       strerror(error));
-		}
+	refuse_holed(stress, &blocks);
+	while (!over(stress)) {
+		cycle_block(stress, blocks.numbers[chance_below(&chance, blocks.count)]);
 		task_sleep_us(1000 + chance_below(&chance, 4000));
 	}
 }
@@ -91,13 +154,11 @@ static void cycle_memory(struct stress *stress, uint64_t task)
 static void cycle_cpus(struct stress *stress, uint64_t task)
 {
 	struct chance chance = chance_of(stress, 9000 + task);
-	unsigned long online = (unsigned long)sysconf(_SC_NPROCESSORS_CONF);
+	unsigned long all = (unsigned long)sysconf(_SC_NPROCESSORS_CONF), cpu = stress->cpus;
 	char path[64];
 	int error;
 
-	while (!over(stress)) {
-		unsigned long cpu = stress->cpus + chance_below(&chance, online - stress->cpus);
-
+	for (; !over(stress); cpu = cpu + 1 < all ? cpu + 1 : stress->cpus) {
 		snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%lu/online", cpu);
 		error = file_put(path, "0");
 		if (!error) {
@@ -107,7 +168,8 @@ static void cycle_cpus(struct stress *stress, uint64_t task)
 		}
 		if (error)
 			tally_surprise(stress->tally, "CPU %lu: %s", cpu, strerror(error));
-		task_sleep_us(1000 + chance_below(&chance, 4000));
+		/* Whoever finds the lock of all hotplug taken tries again every 5 ms. */
+		task_sleep_us(6000 + chance_below(&chance, 4000));
 	}
 }
 
@@ -117,8 +179,9 @@ static void prepare_hotplug(struct stress *stress)
 
 	find_blocks(&blocks, stress->to);
 	if (!blocks.count)
-		fail(EXIT_PREMISE, 0, "no block of node %lu is movable (movablecore=)",
-		     stress->to);
+		fail(EXIT_PREMISE, 0,
+		     "no block of node %lu is movable and whole (movablecore=), %u have holes",
+		     stress->to, blocks.nr_holed);
 	if ((unsigned long)sysconf(_SC_NPROCESSORS_CONF) <= stress->cpus)
 		fail(EXIT_PREMISE, 0, "all %lu CPUs are in use, none may go", stress->cpus);
 }

@@ -99,8 +99,11 @@ void mover_of_slice(struct stress *stress, uint64_t task)
 	char *start = stress->pages.start + (task % stress->movers) * count * PAGE_BYTES;
 	bool there = true;
 
-	for (; !over(stress); there = !there)
+	for (; !over(stress); there = !there) {
 		move_to(stress, start, count, there ? stress->to : stress->from);
+		/* Without a break nobody would ever find the pages mapped. */
+		task_sleep_us(1000);
+	}
 }
 
 /* Everything that the process has, its stacks and tables as well. */

@@ -14,7 +14,7 @@ static const char usage[] =
 	"usage: stress SCENARIO --from A --to B --cpus N --run-ms T [--seed S] [--mib M]\n"
 	"              [--writers W] [--movers V] [--rival]\n"
 	"\n"
-	"SCENARIO: writers, ping-pong, crowd, gup, fork, controls, hotplug.\n"
+	"SCENARIO: writers, ping-pong, crowd, gup, fork, controls, hotplug, late-write.\n"
 	"Makes M MiB (default 4) on node A, says \"ready\", and from SIGUSR1 on has W\n"
 	"tasks (default 4) write and verify while V tasks (default 3) move the pages\n"
 	"between the nodes, for T ms, on the CPUs 0 to N - 1. --rival: the module\n"
@@ -22,7 +22,7 @@ static const char usage[] =
 
 static const struct scenario *const scenarios[] = {
 	&scenario_writers, &scenario_ping_pong, &scenario_crowd, &scenario_gup,
-	&scenario_fork, &scenario_controls, &scenario_hotplug,
+	&scenario_fork, &scenario_controls, &scenario_hotplug, &scenario_late,
 };
 
 static const struct scenario *find_scenario(const char *name)

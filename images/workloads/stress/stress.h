@@ -38,7 +38,8 @@ struct tally {
 	_Atomic uint64_t forks, unmaps, zaps;
 	_Atomic uint64_t toggles, counts, masks, resets, refusals;
 	_Atomic uint64_t unloads, unloads_refused, rivals;
-	_Atomic uint64_t cpus_off, blocks_off, blocks_refused;
+	_Atomic uint64_t cpus_off, blocks_off, blocks_refused, blocks_holed;
+	_Atomic uint64_t late_writes, late_retries;
 	_Atomic uint64_t surprises;		/* what no kernel may answer */
 	_Atomic uint32_t nr_wrong, nr_surprise;	/* slots taken below */
 	struct wrong {
@@ -143,5 +144,6 @@ void writers_run(struct stress *stress, size_t first_page, size_t pages);
 
 extern const struct scenario scenario_writers, scenario_ping_pong, scenario_crowd;
 extern const struct scenario scenario_gup, scenario_fork, scenario_controls, scenario_hotplug;
+extern const struct scenario scenario_late;
 
 #endif

@@ -114,7 +114,8 @@ void tally_report(const struct tally *tally)
 		COUNT(unpinned_arrived), COUNT(forks), COUNT(unmaps), COUNT(zaps),
 		COUNT(toggles), COUNT(counts), COUNT(masks), COUNT(resets), COUNT(refusals),
 		COUNT(unloads), COUNT(unloads_refused), COUNT(rivals), COUNT(cpus_off),
-		COUNT(blocks_off), COUNT(blocks_refused), COUNT(surprises),
+		COUNT(blocks_off), COUNT(blocks_refused), COUNT(blocks_holed),
+		COUNT(late_writes), COUNT(late_retries), COUNT(surprises),
 	};
 	size_t i;
 
