@@ -25,7 +25,15 @@ from lab.dcbm import Dcbm, load
 from lab.errors import ConfigError, PremiseError
 from lab.experiments import engines, premises
 from lab.experiments.base import Experiment, ModePlan, Parameters, Session
-from lab.experiments.matrix_cells import KINDS, TRIGGERS, Kind, Promise, Trigger, not_applicable
+from lab.experiments.matrix_cells import (
+    KINDS,
+    PARTLY,
+    TRIGGERS,
+    Kind,
+    Promise,
+    Trigger,
+    not_applicable,
+)
 from lab.experiments.matrix_checks import (
     Found,
     asked_too_little,
@@ -290,7 +298,8 @@ def _run_cell(session: Run, dcbm: Dcbm | None, trigger: Trigger, kind: Kind) -> 
     _add_up(session, found, used)
     verdict, why = cell_verdict(made, ended_early)
     if verdict is CellVerdict.PASS and needed_nothing(trigger, kind, found):
-        verdict, why = CellVerdict.NOT_APPLICABLE, "the kernel needed none of its pages this time"
+        why = PARTLY.get((trigger.name, kind.name), "the kernel needed none of its pages")
+        verdict, why = CellVerdict.NOT_APPLICABLE, f"{why}: none was moved this time"
     return Cell(
         trigger=trigger.name,
         reason=trigger.reason,

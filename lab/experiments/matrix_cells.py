@@ -256,8 +256,8 @@ STAYS: Mapping[tuple[str, str], str] = {
     ("soft_offline", "xfs-writeback"): "a folio under writeback can't be split",
 }
 
-# Where a trigger may stop before it has moved all that it was to move, and why. One folio at least
-# has to have moved.
+# Where a trigger may stop before it has moved all that it was to move, and why. Where it has moved
+# nothing, there was nothing to see: the cell is not applicable.
 PARTLY: Mapping[tuple[str, str], str] = {
     # The same folios: without a free block of their order they can't be split, and -ENOMEM ends
     # the compaction of the zone (compact_zone(), mm/compaction.c).

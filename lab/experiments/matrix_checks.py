@@ -196,8 +196,13 @@ def _moved(trigger: Trigger, kind: Kind, found: Found) -> Check:
 
 
 def needed_nothing(trigger: Trigger, kind: Kind, found: Found) -> bool:
-    """Whether a trigger that moves as much as it needs has needed none of a region."""
-    return trigger.as_needed and moves(trigger, kind) and not found.pages_moved
+    """Whether a trigger that may stop before it comes to a region has moved none of it.
+
+    One that moves as much as it needs may need nothing; compaction may end at another folio of the
+    kind (`PARTLY`), of which the page cache has more than the region's.
+    """
+    may = trigger.as_needed or (trigger.name, kind.name) in PARTLY
+    return may and moves(trigger, kind) and not found.pages_moved
 
 
 def asked_too_little(trigger: Trigger, kind: Kind, found: Found) -> str | None:

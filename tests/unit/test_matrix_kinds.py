@@ -33,7 +33,13 @@ from lab.experiments.matrix_cells import (
     moves,
     not_applicable,
 )
-from lab.experiments.matrix_checks import Found, asked_too_little, cell_checks, cell_verdict
+from lab.experiments.matrix_checks import (
+    Found,
+    asked_too_little,
+    cell_checks,
+    cell_verdict,
+    needed_nothing,
+)
 from lab.machine.jobs import JobResult
 from lab.progress import SilentProgress
 from lab.results import CellVerdict, Check, DeviceCounters, Integrity
@@ -244,14 +250,15 @@ def test_of_what_is_taken_along_each_copy_is_accounted_for() -> None:
         ]
 
 
-def test_where_a_trigger_may_stop_a_folio_has_to_have_moved() -> None:
+def test_where_a_trigger_may_stop_and_has_moved_nothing_nothing_is_shown() -> None:
     for trigger, kind in PARTLY:
         some = replace(FOUND, pages_moved=1, folios_moved=1, asked_moved=1)
         assert all(check.held for check in pulled(trigger, kind, some))
-        if BY_TRIGGER[trigger].as_needed:
-            continue
         none = replace(FOUND, pages_moved=0, folios_moved=0, asked_moved=0)
-        assert not all(check.held for check in pulled(trigger, kind, none))
+        assert not needed_nothing(BY_TRIGGER[trigger], BY_NAME[kind], some)
+        assert needed_nothing(BY_TRIGGER[trigger], BY_NAME[kind], none)
+        # what others have cost has to be right all the same
+        assert [c.name for c in pulled(trigger, kind, replace(none, lost="a flag")) if not c.held]
 
 
 def test_no_table_says_anything_about_cells_that_another_leaves_out() -> None:
