@@ -67,7 +67,7 @@ static void check_overlap(PTDMADevice *d, uint64_t base, uint32_t source,
     g_autofree uint8_t *seen = g_malloc(AREA_SIZE);
 
     fill(expected, AREA_SIZE);
-    qtest_memwrite(d->qts, base, expected, AREA_SIZE);
+    ptdma_memwrite(d->qts, base, expected, AREA_SIZE);
     if (flipped >= 0) {
         g_autofree char *fault = g_strdup_printf(
             "'kind': 'flip-byte', 'offset': %" PRId64, flipped);
@@ -136,7 +136,7 @@ static void test_regions(void)
         uint64_t destination = NODE_SIZE + cases[i].destination;
 
         fill(expected, span);
-        qtest_memwrite(qs->qts, base, expected, span);
+        ptdma_memwrite(qs->qts, base, expected, span);
         ptdma_submit(&d, source, destination, size);
         ptdma_wait(&d);
         g_assert_cmphex(ptdma_read(&d, A_Q_STATUS), ==, 0);

@@ -301,6 +301,19 @@ static uint64_t ptdma_area_size(uint32_t size)
            3 * PTDMA_GUARD_SIZE;
 }
 
+void ptdma_memwrite(QTestState *qts, uint64_t address, const uint8_t *data,
+                    size_t size)
+{
+    while (size) {
+        size_t piece = MIN(size, PTDMA_WRITE_PIECE);
+
+        qtest_memwrite(qts, address, data, piece);
+        address += piece;
+        data += piece;
+        size -= piece;
+    }
+}
+
 void ptdma_buffers_init(PTDMABuffers *b, PTDMADevice *d, uint32_t size,
                         uint32_t source_offset, uint32_t destination_offset)
 {
@@ -332,7 +345,7 @@ void ptdma_buffers_init(PTDMABuffers *b, PTDMADevice *d, uint32_t size,
             b->before[i] = byte & 0x7f;
         }
     }
-    qtest_memwrite(d->qts, b->area, b->before, area_size);
+    ptdma_memwrite(d->qts, b->area, b->before, area_size);
 }
 
 void ptdma_buffers_free(PTDMABuffers *b)

@@ -7,6 +7,7 @@
 #ifndef TESTS_QTEST_AMD_PTDMA_H
 #define TESTS_QTEST_AMD_PTDMA_H
 
+#include "qemu/units.h"
 #include "libqtest.h"
 #include "libqos/libqos-pc.h"
 #include "libqos/pci.h"
@@ -113,6 +114,16 @@ void ptdma_check_fault(PTDMADevice *d, uint32_t id, uint64_t seen,
 
 /* And enable the function again; interrupts and ring are gone */
 void ptdma_function_level_reset(PTDMADevice *d);
+
+/*
+ * As qtest_memwrite(), but in pieces: QEMU looks for the end of a command from
+ * its start again with every 4 KiB that arrive, and a sanitizer reads all of
+ * it each time.  One command with 4 MiB takes seconds then.
+ */
+#define PTDMA_WRITE_PIECE   (8 * KiB)
+
+void ptdma_memwrite(QTestState *qts, uint64_t address, const uint8_t *data,
+                    size_t size);
 
 /*
  * A copy with its surroundings: both buffers have guard bytes around them,
