@@ -73,6 +73,14 @@ class PremiseError(LabError):
     """An experiment's premise does not hold, so that its result would mean nothing."""
 
 
+class ProgramDied(PremiseError):
+    """A program of ours ended by a signal that only memory that isn't what it was gives.
+
+    They run on any kernel without, and their own pages migrate like all others: that is a verdict
+    on the kernel, not a premise.
+    """
+
+
 class GuestError(LabError):
     """The guest ended the run before its verdict."""
 

@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lab.config import NOT_OF_THE_MACHINE, LabFile
-from lab.errors import GuestCrash, GuestLost, GuestTimeout, HostError, LabError, PremiseError
+from lab.errors import (
+    GuestCrash,
+    GuestLost,
+    GuestTimeout,
+    HostError,
+    LabError,
+    PremiseError,
+    ProgramDied,
+)
 from lab.experiments import dma_path
 from lab.experiments.base import Experiment, Fault, Findings, ModePlan, Parameters, Session
 from lab.experiments.kernel_faults import DEVICE as KERNEL
@@ -22,6 +30,7 @@ from lab.guest_files import describe_files
 from lab.line_coverage import KEY as COVERAGE
 from lab.results import (
     BootIdentity,
+    Check,
     KernelIdentity,
     KernelReport,
     Mode,
@@ -183,6 +192,16 @@ def run_mode(
         outcome, error = Outcome.TIMEOUT, describe(failure, root)
     except GuestLost as failure:
         outcome, error = Outcome.LOST, describe(failure, root)
+    except ProgramDied as failure:
+        findings.check(
+            Check(
+                name="programs",
+                held=False,
+                awaited="no program of the lab finds its own memory changed",
+                seen=failure.seen,
+            )
+        )
+        outcome, error = Outcome.FAIL, describe(failure, root)
     except LabError as failure:
         error = describe(failure, root)
     except Exception as failure:  # a fault of the experiment's own code, or of the host

@@ -239,9 +239,7 @@ def _move(session: Run, dcbm: Dcbm, name: str) -> tuple[MovePoint, Counters]:
     )
     moves = job.events("move")
     if not job.ok or len(moves) != parameters.rounds * 2:
-        raise PremiseError(
-            f"{parameters.rounds * 2} moves", f"{len(moves)}; {job.describe()}", log=job.log
-        )
+        raise job.failure(f"{parameters.rounds * 2} moves", str(len(moves)))
     after = dcbm.counters()
     counted = Counters(
         after.folios_migrated - before.folios_migrated,

@@ -122,7 +122,7 @@ class Moves:
         job = self._guest.run(_command(argv, beside), timeout_s=self._timeout_s)
         moves = job.events("move")
         if not job.ok or len(moves) != _MOVES:
-            raise PremiseError("two moves", f"{len(moves)}; {job.describe()}", log=job.log)
+            raise job.failure("two moves", str(len(moves)))
         return self._sum(moves)
 
     def stayed(self) -> Migration | None:

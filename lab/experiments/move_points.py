@@ -130,10 +130,8 @@ def measure(session: Session[Any, Any], dcbm: Dcbm | None, wanted: Moves) -> Mea
     job = guest.run(wanted.argv(), timeout_s=session.program_timeout_s)
     moves = job.events("move")
     if not job.ok or len(moves) != wanted.rounds * 2:
-        raise PremiseError(
-            f"{wanted.rounds * 2} moves of folios of {wanted.folio_kib} KiB",
-            f"{len(moves)}; {job.describe()}",
-            log=job.log,
+        raise job.failure(
+            f"{wanted.rounds * 2} moves of folios of {wanted.folio_kib} KiB", str(len(moves))
         )
     used = engines.growth(before, guest.device_counters())
     copies = failures = 0

@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lab.errors import MachineError, PremiseError
+from lab.errors import MachineError, PremiseError, ProgramDied
 from lab.machine import channel
 
 _SHOWN_LINES = 10
+# What a program gets that finds its code, its stack or its data changed.
+_OF_WRONG_MEMORY = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGILL})
 
 # Takes what a program wrote, as it comes: "stdout" or "stderr", and the bytes.
 Sink = Callable[[str, bytes], None]
@@ -67,15 +69,18 @@ class JobResult:
 
         Raises:
             PremiseError: there is none or more than one, or the program failed.
+            ProgramDied: it ended as one does whose memory was changed.
         """
         found = self.events(event)
         if not self.ok or len(found) != 1:
-            raise PremiseError(
-                f"one {event!r} from {' '.join(self.argv)}",
-                f"{len(found)}; {self.describe()}",
-                log=self.log,
-            )
+            raise self.failure(f"one {event!r} from {' '.join(self.argv)}", str(len(found)))
         return found[0]
+
+    def failure(self, awaited: str, seen: str | None = None) -> PremiseError:
+        """What to raise where it has not done what was awaited, or said less than it had to."""
+        kind = ProgramDied if self.signal in _OF_WRONG_MEMORY else PremiseError
+        told = self.describe() if seen is None else f"{seen}; {self.describe()}"
+        return kind(awaited, told, log=self.log)
 
     def describe(self) -> str:
         """How it ended and what it said about it, for an error message."""

@@ -90,6 +90,11 @@ def test_what_is_written_after_the_copy_is_not_lost(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_too_short_for_a_verdict_says_so(tmp_path: Path) -> None:
-    mode = run_stress(tmp_path / "run", "fork", "--set", "run_ms=20", "--set", "mib=16")
+    words = ("--set", "run_ms=20", "--set", "mib=16")
+    mode = run_stress(tmp_path / "run", "fork", *words, "--set", "max_run_ms=20")
     assert mode.outcome is Outcome.ERROR
     assert "run_ms" in str(mode.error)
+    assert mode.details["run_ms"] == [20]
+    longer = run_stress(tmp_path / "longer", "fork", *words)
+    assert (longer.outcome, unheld(longer)) == (Outcome.PASS, []), longer.error
+    assert longer.details["run_ms"][:2] == [20, 80]

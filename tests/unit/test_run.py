@@ -25,6 +25,7 @@ from lab.errors import (
     GuestTimeout,
     MachineError,
     PremiseError,
+    ProgramDied,
 )
 from lab.experiments.base import Experiment, Fault, ModePlan, Parameters, Session
 from lab.machine.health import Kind, Report
@@ -142,6 +143,7 @@ ENDS = [
     (GuestLost("a", "s"), Outcome.LOST),
     (MachineError("a", "s"), Outcome.ERROR),
     (PremiseError("a", "s"), Outcome.ERROR),
+    (ProgramDied("a", "s"), Outcome.FAIL),
     (ZeroDivisionError("a bug in the experiment"), Outcome.ERROR),
 ]
 

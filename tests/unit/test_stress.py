@@ -18,6 +18,7 @@ from lab.experiments.stress_checks import (
     idle_checks,
     kernel_check,
     missing_premises,
+    only_too_little,
     stress_checks,
 )
 from lab.experiments.stress_scenarios import RIVAL, SCENARIOS, Floor, Per, Scenario, Size
@@ -171,6 +172,21 @@ def missing(name: str, **changed: Any) -> list[str]:
     found = counted(scenario, **changed)
     made = stress_checks(scenario, found, size=SIZE, topology=Topology())
     return [check.name for check in missing_premises(scenario, found, made)]
+
+
+def too_little(name: str, **changed: Any) -> bool:
+    scenario = BY_NAME[name]
+    found = counted(scenario, **changed)
+    made = stress_checks(scenario, found, size=SIZE, topology=Topology())
+    return only_too_little(scenario, found, made)
+
+
+def test_a_run_is_too_short_only_where_nothing_else_is_wrong() -> None:
+    assert too_little("writers", looks=0)
+    assert too_little("writers", pages_arrived=0)
+    assert not too_little("writers")
+    assert not too_little("writers", looks=0, pages_wrong=1)
+    assert not too_little("writers", surprises=1)
 
 
 def test_what_the_program_has_not_done_is_a_missing_premise() -> None:
