@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "kernel_state.h"
 #include "region.h"
 #include "stress.h"
 
@@ -100,9 +101,15 @@ void mover_of_slice(struct stress *stress, uint64_t task)
 	bool there = true;
 
 	for (; !over(stress); there = !there) {
+		uint64_t before_ns = monotonic_ns(), took_us;
+
 		move_to(stress, start, count, there ? stress->to : stress->from);
-		/* Without a break nobody would ever find the pages mapped. */
-		task_sleep_us(1000);
+		/*
+		 * Without a break nobody would ever find the pages mapped, nor with
+		 * one that is short beside the move of a kernel with instruments.
+		 */
+		took_us = (monotonic_ns() - before_ns) / 1000;
+		task_sleep_us(took_us > 1000 ? took_us : 1000);
 	}
 }
 

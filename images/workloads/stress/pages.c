@@ -54,10 +54,15 @@ bool pages_check(const struct stress *stress, const struct pages *pages, size_t 
 	return false;
 }
 
-void pages_write(const struct stress *stress, struct pages *pages, size_t page)
+void pages_rewrite(struct pages *pages, size_t page)
 {
 	pattern_fill(pages->start + page * PAGE_BYTES, PAGE_BYTES, pages_next(pages, page));
 	pages_written(pages, page);
+}
+
+void pages_write(const struct stress *stress, struct pages *pages, size_t page)
+{
+	pages_rewrite(pages, page);
 	stress->tally->writes++;
 }
 

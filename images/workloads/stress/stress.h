@@ -106,6 +106,8 @@ void pages_make(struct stress *stress, struct pages *pages);
 bool pages_check(const struct stress *stress, const struct pages *pages, size_t page,
 		 const char *who);
 void pages_write(const struct stress *stress, struct pages *pages, size_t page);
+/* The same, but it doesn't count: nobody has looked at the page before. */
+void pages_rewrite(struct pages *pages, size_t page);
 /* The sequence number that the next write of a page has. */
 uint32_t pages_next(const struct pages *pages, size_t page);
 /* Somebody else has written the next number: from now on it is awaited. */

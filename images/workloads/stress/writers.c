@@ -6,6 +6,14 @@
 #include "region.h"
 #include "stress.h"
 
+/*
+ * One turn in so many stays at its page for as long as a batch takes from its first
+ * unmapped folio to its last copied one, and longer: only who goes on writing through
+ * a mapping that other CPUs have dropped shows that one of them has not been flushed.
+ */
+#define STAYS_ONE_IN	16
+#define STAY_WRITES	256
+
 struct writer {
 	struct stress *stress;
 	uint64_t task;
@@ -26,9 +34,15 @@ static void *write_pages(void *argument)
 		size_t page = writer->first_page + writer->task +
 			      chance_below(&chance, mine) * stress->writers;
 
+		unsigned int more = chance_below(&chance, STAYS_ONE_IN) ? 0 : STAY_WRITES;
+
 		/* What was found wrong once would be found wrong again. */
 		pages_check(stress, &stress->pages, page, "its writer");
 		pages_write(stress, &stress->pages, page);
+		/* Half of the numbers are for those that are checked. */
+		while (more-- && !over(stress) &&
+		       pages_next(&stress->pages, page) < PATTERN_MAX_GENERATION / 2)
+			pages_rewrite(&stress->pages, page);
 	}
 	return NULL;
 }
