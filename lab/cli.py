@@ -53,7 +53,6 @@ from lab.options import (
     OptionError,
     check_faults_together,
     check_kernel_faults,
-    check_modes,
     choose_experiment,
     choose_lab_file,
     choose_parameters,
@@ -65,7 +64,7 @@ from lab.progress import open_progress
 from lab.report import Format, render
 from lab.report.console import print_record
 from lab.results import Outcome, Record
-from lab.run import run_experiment
+from lab.run import plan_modes, run_experiment
 from lab.run_folder import INPUTS, RECORD, RunFolder, default_folder
 from lab.run_mode import RunOptions
 
@@ -180,10 +179,12 @@ def run(
         if quick and not chosen.quick:
             raise OptionError(f"{chosen.name} has no --quick")
         values = choose_parameters(chosen, lab, parameters, quick=quick)
-        check_modes(chosen, lab, values, mode or ())
+        options = RunOptions(jobs, tuple(mode or ()), faults, timeout, quick)
+        plans = plan_modes(chosen, lab, values, options)
         from lab.bench import prepare  # noqa: PLC0415 - other verbs start without it
         from lab.build.bases import check_bases  # noqa: PLC0415 - other verbs start without it
         from lab.build.inputs import read_inputs  # noqa: PLC0415 - other verbs start without it
+        from lab.kernel_choices import check_modes  # noqa: PLC0415 - other verbs start without it
         from lab.run_inputs import keep_inputs  # noqa: PLC0415 - other verbs start without it
 
         inputs = read_inputs(
@@ -198,9 +199,10 @@ def run(
         check_bases(lab)
         if not inputs.given:  # what others bring may have it in any variant
             check_kernel_faults(faults, lab)
+        # All that needs no source comes before the folder: it is wrong usage, and leaves nothing.
+        check_modes(plans, inputs)
         inputs.assert_outside(output or Path("runs"))
         started = datetime.now(UTC)
-        options = RunOptions(jobs, tuple(mode or ()), faults, timeout, quick)
         folder = RunFolder(output or default_folder(chosen.name, started), chosen.name, started)
         progress = open_progress()
         with folder:

@@ -253,25 +253,6 @@ def _fault_value(text: str) -> int | str | bool:
         return text
 
 
-def check_modes(
-    chosen: Experiment[Any, Any], lab: LabFile, values: Any, wanted: Iterable[str]
-) -> None:
-    """Make sure that the experiment has the modes that ``--mode`` names.
-
-    Raises:
-        OptionError: it hasn't; names those that it has.
-    """
-    try:
-        names = [mode.name for mode in chosen.plan(lab, values)]
-    except ConfigError:
-        return  # the run says what is wrong with the plan
-    unknown = [name for name in wanted if name not in names]
-    if unknown:
-        raise OptionError(
-            f"--mode: {chosen.name} has no {', '.join(unknown)}; it has {', '.join(names)}"
-        )
-
-
 def choose_experiment(name: str, directories: Iterable[Path] = ()) -> Experiment[Any, Any]:
     """The experiment of that name; a name that there isn't is wrong usage."""
     if name.endswith(".py"):
