@@ -6,13 +6,14 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from lab import experiments
-from lab.config import Clock, LabFile, read_lab_file
+from lab.config import Clock, LabFile, describe_errors, read_lab_file
 from lab.errors import ConfigError
 from lab.experiments.base import Experiment, Fault
 from lab.experiments.kernel_faults import DEVICE as KERNEL
@@ -72,7 +73,7 @@ def split_settings(settings: Iterable[str]) -> tuple[dict[str, Any], dict[str, A
     """Split ``key=value`` settings into those of the lab file and those of the experiment.
 
     Raises:
-        OptionError: a setting isn't ``key=value``.
+        OptionError: a setting isn't ``key=value``, or is for a section that there isn't.
     """
     machine: dict[str, Any] = {}
     experiment: dict[str, Any] = {}
@@ -81,7 +82,14 @@ def split_settings(settings: Iterable[str]) -> tuple[dict[str, Any], dict[str, A
         key = key.strip()
         if not equals or not key:
             raise OptionError(f"{setting!r} is not KEY=VALUE")
-        to = machine if key.partition(".")[0] in _SECTIONS and "." in key else experiment
+        section, dot, _rest = key.partition(".")
+        if dot and section not in _SECTIONS:  # parameters have no dots
+            near = get_close_matches(section, _SECTIONS, n=1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            raise OptionError(
+                f"{key}: no such section; the lab file has {', '.join(_SECTIONS)}{meant}"
+            )
+        to = machine if dot else experiment
         value = parse_value(text.strip())
         if to is machine and not isinstance(value, str) and _is_text(key):
             value = text.strip()  # 7.10 is a version, not 7.1
@@ -115,12 +123,7 @@ def override(lab: LabFile, machine: dict[str, Any], *, clock: Clock | None = Non
     try:
         return LabFile.model_validate(data)
     except ValidationError as error:
-        raise OptionError(
-            "; ".join(
-                f"{'.'.join(str(part) for part in item['loc']) or 'lab file'}: {item['msg']}"
-                for item in error.errors()
-            )
-        ) from error
+        raise OptionError(describe_errors(error, LabFile, "lab file")) from error
 
 
 def _set(data: dict[str, Any], whole: dict[str, Any], key: str, value: Any) -> None:
