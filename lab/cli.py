@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from pydantic import ValidationError
@@ -49,6 +49,7 @@ from lab.input_options import (
     SeriesVersionOption,
     TreeOption,
 )
+from lab.listing import describe_experiment
 from lab.options import (
     OptionError,
     check_faults_together,
@@ -128,8 +129,9 @@ def run(
         list[str] | None,
         typer.Option(
             metavar="DEVICE:KIND[:KEY=VALUE,…]",
-            help="Break an engine before the measurement, as in dma0:flip-byte:nth=100,offset=5, "
-            "or fail the kernel's allocations, as in kernel:failslab:interval=7.",
+            # at 80 columns the longest word that isn't cut has 23 letters
+            help="Break an engine, as in dma0:flip-byte:offset=5 or, for allocations, "
+            "kernel:failslab.",
         ),
     ] = None,
     series: SeriesOption = None,
@@ -143,12 +145,17 @@ def run(
         bool,
         typer.Option(
             "--with-driver-fixes",
-            help="The engines' driver with our corrections: --set kernel.driver_fixes=true.",
+            help="The engines' driver with our corrections (kernel.driver_fixes).",
         ),
     ] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Less of it, for a first look.")] = False,
     bisect: Annotated[
-        bool, typer.Option("--bisect", help="Exit statuses for git bisect run: 0, 1, 125, 128.")
+        bool,
+        typer.Option(
+            "--bisect",
+            help="Statuses for git bisect run: 0 PASS; 1 FAIL, CRASH, TIMEOUT, LOST; 125 ERROR "
+            "(skip); 128 wrong usage (ends the bisection).",
+        ),
     ] = False,
     jobs: Annotated[
         int, typer.Option(min=1, help="Modes at once.", show_default="CPUs, at most 2")
@@ -236,22 +243,12 @@ def list_experiments(
         Path | None, typer.Option(help="May name directories with experiments, too.")
     ] = None,
 ) -> None:
-    """List the experiments and their parameters: the lab's own, then yours."""
+    """List the experiments, their modes and their parameters: the lab's own, then yours."""
     with failures():
         given = [*(directories or ()), *choose_lab_file(lab_file).experiments]
         theirs = experiments.from_directories(experiments.directories_given(given))
         for experiment in [*experiments.own_experiments(), *theirs.values()]:
-            typer.echo(f"{experiment.name}: {experiment.purpose}")
-            for name, field in experiment.parameters.model_fields.items():
-                quick = experiment.quick.get(name)
-                shown = f", with --quick {_listed(quick)}" if quick is not None else ""
-                typer.echo(f"  {name} = {_listed(field.default)}{shown}")
-
-
-def _listed(value: Any) -> str:
-    if value is None:
-        return "(chosen by the lab)"
-    return str(list(value)) if isinstance(value, tuple) else str(value)
+            typer.echo("\n".join(describe_experiment(experiment)))
 
 
 @app.command()

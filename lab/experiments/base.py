@@ -45,6 +45,21 @@ class Parameters(BaseModel):
 
 
 @dataclass(frozen=True)
+class Choices:
+    """Annotates a parameter that is a list of names with those that there are.
+
+    ``dcbm-lab list`` shows them; that each is one of them is for the model or the plan to see to.
+
+    Attributes:
+        names: every one.
+        empty_is_all: a list without any stands for all of them.
+    """
+
+    names: tuple[str, ...]
+    empty_is_all: bool = False
+
+
+@dataclass(frozen=True)
 class ModePlan:
     """One configuration of an experiment, to be run on a fresh boot.
 
