@@ -8,6 +8,7 @@ small host. Units stand in the names.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable
 from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
@@ -307,9 +308,13 @@ def _no_such_key(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:
     known = list(section.model_fields)
     names = [str(part) for part in loc[:-1] if isinstance(part, str)]
     where = f"[{'.'.join(names)}]" if names else "the lab file"
-    near = get_close_matches(str(loc[-1]), known, n=1)
-    meant = f"; did you mean {near[0]}?" if near else ""
-    return f"no such key; {where} has {', '.join(known)}{meant}"
+    return f"no such key; {where} has {', '.join(known)}{suggest(str(loc[-1]), known)}"
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """The end of a message about a name that there is not: which one was meant, if one is near."""
+    near = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def read_lab_file(path: Path) -> LabFile:

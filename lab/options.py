@@ -6,14 +6,13 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from lab import experiments
-from lab.config import Clock, LabFile, describe_errors, read_lab_file
+from lab.config import Clock, LabFile, describe_errors, read_lab_file, suggest
 from lab.errors import ConfigError
 from lab.experiments.base import Experiment, Fault
 from lab.experiments.kernel_faults import DEVICE as KERNEL
@@ -84,10 +83,9 @@ def split_settings(settings: Iterable[str]) -> tuple[dict[str, Any], dict[str, A
             raise OptionError(f"{setting!r} is not KEY=VALUE")
         section, dot, _rest = key.partition(".")
         if dot and section not in _SECTIONS:  # parameters have no dots
-            near = get_close_matches(section, _SECTIONS, n=1)
-            meant = f"; did you mean {near[0]}?" if near else ""
             raise OptionError(
-                f"{key}: no such section; the lab file has {', '.join(_SECTIONS)}{meant}"
+                f"{key}: no such section; the lab file has {', '.join(_SECTIONS)}"
+                f"{suggest(section, _SECTIONS)}"
             )
         to = machine if dot else experiment
         value = parse_value(text.strip())

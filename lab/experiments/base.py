@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
-from lab.config import LabFile
+from lab.config import LabFile, suggest
 from lab.errors import ConfigError
 from lab.experiments import kernel_faults
 from lab.guest_files import GuestItem
@@ -245,7 +246,7 @@ class Experiment(Generic[M, P]):
             return self.parameters.model_validate(values)
         except ValidationError as error:
             seen = "; ".join(
-                f"{'.'.join(str(part) for part in item['loc']) or self.name}: {item['msg']}"
+                f"{'.'.join(str(part) for part in item['loc']) or self.name}: {self._told(item)}"
                 for item in error.errors()
             )
             names = ", ".join(self.parameters.model_fields)
@@ -254,3 +255,9 @@ class Experiment(Generic[M, P]):
                 seen,
                 hint=f"its parameters are: {names}",
             ) from error
+
+    def _told(self, item: ErrorDetails) -> str:
+        """What pydantic says, in the lab's words where a name is unknown."""
+        if item["type"] != "extra_forbidden":
+            return item["msg"]
+        return f"no such parameter{suggest(str(item['loc'][-1]), self.parameters.model_fields)}"

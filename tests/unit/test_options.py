@@ -138,6 +138,11 @@ def test_a_section_that_there_is_not_is_told_with_those_there(tmp_path: Path) ->
         read_lab_file(tmp_path / "lab.toml")
 
 
+def test_a_parameter_that_there_is_not_is_told_with_the_one_that_was_meant() -> None:
+    with pytest.raises(ConfigError, match=r"nod: no such parameter; did you mean node\?"):
+        experiments.find("compaction").choose({"nod": 1})
+
+
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [
