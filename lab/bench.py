@@ -18,16 +18,16 @@ from lab.build.given_kernel import GivenArtifact, GivenKernel, lacks, take_given
 from lab.build.image import ImageArtifact, build_given_image, build_image
 from lab.build.inputs import Inputs
 from lab.build.kconfig import parse_config
-from lab.build.kernel import KernelArtifact, KernelChoice, build_kernel
-from lab.build.kernel_plan import check_choice
+from lab.build.kernel import KernelArtifact, build_kernel
 from lab.build.qemu import QemuArtifact, build_qemu
 from lab.build.qemu_identity import QemuOrigin, identify_qemu
 from lab.build.series_file import write_series
 from lab.cache import Cache, hash_file
-from lab.config import Clock, LabFile, Qemu
+from lab.config import Clock, LabFile
 from lab.doctor import ask_kvm
 from lab.errors import ConfigError
 from lab.experiments.base import ModePlan
+from lab.kernel_choices import Choice, check_choices, choice_of, qemu_base_of
 from lab.machine import BootFiles, Guest, MachineSpec, boot
 from lab.machine.argv import build_argv, kernel_command_line
 from lab.progress import Progress
@@ -45,8 +45,7 @@ INITRAMFS = "initramfs"
 _QMP_FD, _MAILBOX_FD = -1, -2
 APPLIED = "applied"
 
-# What is asked for, and what comes of it: built by the lab, or given by the user.
-Choice = KernelChoice | GivenKernel
+# What comes of a choice: built by the lab, or given by the user.
 Artifacts = tuple[KernelArtifact | GivenArtifact, ImageArtifact]
 
 
@@ -159,11 +158,6 @@ class BuiltBench:
             )
 
 
-def choice_of(mode: ModePlan, inputs: Inputs) -> Choice:
-    """The kernel that a mode boots."""
-    return inputs.choose(mode.machine.kernel, patched=mode.patched)
-
-
 def prepare(
     modes: Sequence[ModePlan], progress: Progress, inputs: Inputs | None = None
 ) -> BuiltBench:
@@ -175,7 +169,7 @@ def prepare(
     """
     inputs = inputs or Inputs()
     cache = Cache()
-    choices = _check([choice_of(mode, inputs) for mode in modes])
+    choices = check_choices([choice_of(mode, inputs) for mode in modes])
     say_inputs(inputs, progress)
     base = qemu_base_of(modes)
     qemu = build_qemu(cache, progress, base)
@@ -223,15 +217,6 @@ def _gather_extra(
     return extra
 
 
-def _check(choices: Sequence[Choice]) -> list[Choice]:
-    """The choices, each once, sure to be possible before minutes go into what they boot in."""
-    once = list(dict.fromkeys(choices))
-    for choice in once:
-        if isinstance(choice, KernelChoice):
-            check_choice(choice)
-    return once
-
-
 def say_inputs(inputs: Inputs, progress: Progress) -> None:
     """Say how the series was read and what a given kernel lacks, before it costs time."""
     for note in inputs.series.notes if inputs.series is not None else ():
@@ -262,22 +247,6 @@ def _assert_modules(mode: ModePlan, choice: Choice, image: ImageArtifact) -> Non
     )
 
 
-def qemu_base_of(modes: Sequence[ModePlan]) -> str:
-    """The QEMU base of all modes.
-
-    Raises:
-        ConfigError: they differ; a record names one QEMU.
-    """
-    bases = sorted({mode.machine.qemu.base for mode in modes})
-    if len(bases) > 1:
-        raise ConfigError(
-            "modes that boot in the same QEMU",
-            f"qemu.base is {' and '.join(bases)}",
-            hint="let the experiment's plan leave qemu as the lab file has it",
-        )
-    return bases[0] if bases else Qemu().base
-
-
 def build_parts(
     lab: LabFile,
     progress: Progress,
@@ -299,7 +268,7 @@ def build_parts(
     inputs = inputs or Inputs()
     wanted: list[Choice] = []
     if kernels or images:
-        wanted = _check([inputs.choose(lab.kernel, patched=on) for on in (False, True)])
+        wanted = check_choices([inputs.choose(lab.kernel, patched=on) for on in (False, True)])
         say_inputs(inputs, progress)
     built: list[tuple[str, Path]] = []
     if qemu:

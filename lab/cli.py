@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from pydantic import ValidationError
@@ -49,11 +49,11 @@ from lab.input_options import (
     SeriesVersionOption,
     TreeOption,
 )
+from lab.listing import describe_experiment
 from lab.options import (
     OptionError,
     check_faults_together,
     check_kernel_faults,
-    check_modes,
     choose_experiment,
     choose_lab_file,
     choose_parameters,
@@ -65,7 +65,7 @@ from lab.progress import open_progress
 from lab.report import Format, render
 from lab.report.console import print_record
 from lab.results import Outcome, Record
-from lab.run import run_experiment
+from lab.run import plan_modes, run_experiment
 from lab.run_folder import INPUTS, RECORD, RunFolder, default_folder
 from lab.run_mode import RunOptions
 
@@ -129,8 +129,9 @@ def run(
         list[str] | None,
         typer.Option(
             metavar="DEVICE:KIND[:KEY=VALUE,…]",
-            help="Break an engine before the measurement, as in dma0:flip-byte:nth=100,offset=5, "
-            "or fail the kernel's allocations, as in kernel:failslab:interval=7.",
+            # at 80 columns the longest word that isn't cut has 23 letters
+            help="Break an engine, as in dma0:flip-byte:offset=5 or, for allocations, "
+            "kernel:failslab.",
         ),
     ] = None,
     series: SeriesOption = None,
@@ -144,12 +145,17 @@ def run(
         bool,
         typer.Option(
             "--with-driver-fixes",
-            help="The engines' driver with our corrections: --set kernel.driver_fixes=true.",
+            help="The engines' driver with our corrections (kernel.driver_fixes).",
         ),
     ] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Less of it, for a first look.")] = False,
     bisect: Annotated[
-        bool, typer.Option("--bisect", help="Exit statuses for git bisect run: 0, 1, 125, 128.")
+        bool,
+        typer.Option(
+            "--bisect",
+            help="Statuses for git bisect run: 0 PASS; 1 FAIL, CRASH, TIMEOUT, LOST; 125 ERROR "
+            "(skip); 128 wrong usage (ends the bisection).",
+        ),
     ] = False,
     jobs: Annotated[
         int, typer.Option(min=1, help="Modes at once.", show_default="CPUs, at most 2")
@@ -180,10 +186,12 @@ def run(
         if quick and not chosen.quick:
             raise OptionError(f"{chosen.name} has no --quick")
         values = choose_parameters(chosen, lab, parameters, quick=quick)
-        check_modes(chosen, lab, values, mode or ())
+        options = RunOptions(jobs, tuple(mode or ()), faults, timeout, quick)
+        plans = plan_modes(chosen, lab, values, options)
         from lab.bench import prepare  # noqa: PLC0415 - other verbs start without it
         from lab.build.bases import check_bases  # noqa: PLC0415 - other verbs start without it
         from lab.build.inputs import read_inputs  # noqa: PLC0415 - other verbs start without it
+        from lab.kernel_choices import check_modes  # noqa: PLC0415 - other verbs start without it
         from lab.run_inputs import keep_inputs  # noqa: PLC0415 - other verbs start without it
 
         inputs = read_inputs(
@@ -198,9 +206,10 @@ def run(
         check_bases(lab)
         if not inputs.given:  # what others bring may have it in any variant
             check_kernel_faults(faults, lab)
+        # All that needs no source comes before the folder: it is wrong usage, and leaves nothing.
+        check_modes(plans, inputs)
         inputs.assert_outside(output or Path("runs"))
         started = datetime.now(UTC)
-        options = RunOptions(jobs, tuple(mode or ()), faults, timeout, quick)
         folder = RunFolder(output or default_folder(chosen.name, started), chosen.name, started)
         progress = open_progress()
         with folder:
@@ -234,22 +243,12 @@ def list_experiments(
         Path | None, typer.Option(help="May name directories with experiments, too.")
     ] = None,
 ) -> None:
-    """List the experiments and their parameters: the lab's own, then yours."""
+    """List the experiments, their modes and their parameters: the lab's own, then yours."""
     with failures():
         given = [*(directories or ()), *choose_lab_file(lab_file).experiments]
         theirs = experiments.from_directories(experiments.directories_given(given))
         for experiment in [*experiments.own_experiments(), *theirs.values()]:
-            typer.echo(f"{experiment.name}: {experiment.purpose}")
-            for name, field in experiment.parameters.model_fields.items():
-                quick = experiment.quick.get(name)
-                shown = f", with --quick {_listed(quick)}" if quick is not None else ""
-                typer.echo(f"  {name} = {_listed(field.default)}{shown}")
-
-
-def _listed(value: Any) -> str:
-    if value is None:
-        return "(chosen by the lab)"
-    return str(list(value)) if isinstance(value, tuple) else str(value)
+            typer.echo("\n".join(describe_experiment(experiment)))
 
 
 @app.command()

@@ -20,6 +20,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -53,7 +54,7 @@ from lab.options import (
 from lab.progress import SilentProgress, open_progress
 from lab.report.figures import harmless
 from lab.results import Outcome, Record
-from lab.run import run_experiment
+from lab.run import plan_modes, run_experiment
 from lab.run_folder import RECORD, RunFolder, default_folder
 from lab.run_mode import RunOptions
 
@@ -173,6 +174,7 @@ def exec_program(
         from lab.bench import prepare  # noqa: PLC0415 - other verbs start without it
         from lab.build.bases import check_bases  # noqa: PLC0415 - other verbs start without it
         from lab.build.inputs import read_inputs  # noqa: PLC0415 - other verbs start without it
+        from lab.kernel_choices import check_modes  # noqa: PLC0415 - other verbs start without it
 
         inputs = read_inputs(
             series=series,
@@ -184,29 +186,32 @@ def exec_program(
             config=config,
         )
         check_bases(lab)
+        errand = Errand(
+            tuple(program),
+            patched=not vanilla,
+            files=files,
+            share=shared,
+            back_to=Path(SHARE_FOLDER),
+            sink=pass_on,
+        )
+        values = ExecParameters(
+            program=tuple(program), dcbm_channels=dcbm or 0, share=share is not None
+        )
+        options = RunOptions(1, (), faults, timeout)
+        check_modes(plan_modes(errand.experiment(), lab, values, options), inputs)
         inputs.assert_outside(output or Path("runs"))
         started = datetime.now(UTC)
         folder = RunFolder(output or default_folder(NAME, started), NAME, started)
         progress = open_progress()
         with folder:
-            errand = Errand(
-                tuple(program),
-                patched=not vanilla,
-                files=files,
-                share=shared,
-                back_to=folder.path / SHARE_FOLDER,
-                sink=pass_on,
-            )
             record = run_experiment(
-                errand.experiment(),
+                replace(errand, back_to=folder.path / SHARE_FOLDER).experiment(),
                 lab,
-                ExecParameters(
-                    program=tuple(program), dcbm_channels=dcbm or 0, share=share is not None
-                ),
+                values,
                 # Builds are shown; a bar beside the program's own output would only be in its way.
                 prepare=lambda modes, _silent: prepare(modes, progress, inputs),
                 folder=folder,
-                options=RunOptions(1, (), faults, timeout),
+                options=options,
                 progress=SilentProgress(),
             )
         typer.echo(f"dcbm-lab: {describe_end(record)}; {folder.path / RECORD}", err=True)

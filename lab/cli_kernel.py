@@ -32,7 +32,7 @@ from lab.progress import Progress, open_progress
 from lab.report.console import print_record
 from lab.report.figures import harmless
 from lab.results import Outcome, worst
-from lab.run import run_experiment
+from lab.run import plan_modes, run_experiment
 from lab.run_folder import INPUTS, RunFolder
 from lab.run_mode import RunOptions
 
@@ -83,6 +83,7 @@ def kernel_build(
     with failures():
         from lab.bench import build_parts, say_inputs  # noqa: PLC0415 - others start without
         from lab.build.inputs import read_inputs  # noqa: PLC0415 - others start without
+        from lab.kernel_choices import check_modes  # noqa: PLC0415 - others start without
 
         inputs = read_inputs(
             series=series,
@@ -106,17 +107,12 @@ def kernel_build(
         chosen = choose_experiment(experiment, directories) if experiment else None
         run_on: Callable[[Inputs, int], Outcome] | None = None
         progress = open_progress()
-        say_inputs(inputs, progress)
         if chosen is not None:
-            run_on = partial(
-                _run_on,
-                chosen,
-                lab,
-                choose_parameters(chosen, lab, parameters, quick=quick),
-                RunOptions(only=tuple(mode or ()), quick=quick),
-                output,
-                progress,
-            )
+            values = choose_parameters(chosen, lab, parameters, quick=quick)
+            options = RunOptions(only=tuple(mode or ()), quick=quick)
+            check_modes(plan_modes(chosen, lab, values, options), inputs)
+            run_on = partial(_run_on, chosen, lab, values, options, output, progress)
+        say_inputs(inputs, progress)
         raise typer.Exit(_say_each(inputs, lab, progress, run_on).exit_code)
 
 

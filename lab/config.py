@@ -8,9 +8,11 @@ small host. Units stand in the names.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable
+from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -277,6 +279,44 @@ def with_default_profile(lab: LabFile, profile: Profile) -> LabFile:
     return lab.model_copy(update={"engine": engine})
 
 
+def describe_errors(error: ValidationError, model: type[BaseModel], whole: str = "file") -> str:
+    """What pydantic refused in `model`, each by its key; a key that there isn't, with those there.
+
+    Args:
+        error: what it raised.
+        model: what was to be validated.
+        whole: what has no key of its own.
+    """
+    texts = []
+    for item in error.errors():
+        told = item["msg"]
+        if item["type"] == "extra_forbidden":
+            told = _no_such_key(model, item["loc"])
+        texts.append(f"{'.'.join(str(part) for part in item['loc']) or whole}: {told}")
+    return "; ".join(texts)
+
+
+def _no_such_key(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:
+    """That a section has no such key, which it has, and which of them is nearly the same."""
+    section: Any = model
+    for part in loc[:-1]:
+        if isinstance(part, str):
+            section = section.model_fields[part].annotation
+        for inner in get_args(section):  # of a list of tables: the table
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                section = inner
+    known = list(section.model_fields)
+    names = [str(part) for part in loc[:-1] if isinstance(part, str)]
+    where = f"[{'.'.join(names)}]" if names else "the lab file"
+    return f"no such key; {where} has {', '.join(known)}{suggest(str(loc[-1]), known)}"
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """The end of a message about a name that there is not: which one was meant, if one is near."""
+    near = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
 def read_lab_file(path: Path) -> LabFile:
     """Read and validate a lab file (TOML).
 
@@ -294,10 +334,7 @@ def read_lab_file(path: Path) -> LabFile:
     try:
         lab = LabFile.model_validate(data)
     except ValidationError as error:
-        seen = "; ".join(
-            f"{'.'.join(str(part) for part in item['loc']) or 'file'}: {item['msg']}"
-            for item in error.errors()
-        )
+        seen = describe_errors(error, LabFile)
         raise ConfigError(f"a valid lab file in {path}", seen, hint=hint) from error
     if not lab.experiments:
         return lab

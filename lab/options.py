@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from lab import experiments
-from lab.config import Clock, LabFile, read_lab_file
+from lab.config import Clock, LabFile, describe_errors, read_lab_file, suggest
 from lab.errors import ConfigError
 from lab.experiments.base import Experiment, Fault
 from lab.experiments.kernel_faults import DEVICE as KERNEL
@@ -72,7 +72,7 @@ def split_settings(settings: Iterable[str]) -> tuple[dict[str, Any], dict[str, A
     """Split ``key=value`` settings into those of the lab file and those of the experiment.
 
     Raises:
-        OptionError: a setting isn't ``key=value``.
+        OptionError: a setting isn't ``key=value``, or is for a section that there isn't.
     """
     machine: dict[str, Any] = {}
     experiment: dict[str, Any] = {}
@@ -81,7 +81,13 @@ def split_settings(settings: Iterable[str]) -> tuple[dict[str, Any], dict[str, A
         key = key.strip()
         if not equals or not key:
             raise OptionError(f"{setting!r} is not KEY=VALUE")
-        to = machine if key.partition(".")[0] in _SECTIONS and "." in key else experiment
+        section, dot, _rest = key.partition(".")
+        if dot and section not in _SECTIONS:  # parameters have no dots
+            raise OptionError(
+                f"{key}: no such section; the lab file has {', '.join(_SECTIONS)}"
+                f"{suggest(section, _SECTIONS)}"
+            )
+        to = machine if dot else experiment
         value = parse_value(text.strip())
         if to is machine and not isinstance(value, str) and _is_text(key):
             value = text.strip()  # 7.10 is a version, not 7.1
@@ -115,12 +121,7 @@ def override(lab: LabFile, machine: dict[str, Any], *, clock: Clock | None = Non
     try:
         return LabFile.model_validate(data)
     except ValidationError as error:
-        raise OptionError(
-            "; ".join(
-                f"{'.'.join(str(part) for part in item['loc']) or 'lab file'}: {item['msg']}"
-                for item in error.errors()
-            )
-        ) from error
+        raise OptionError(describe_errors(error, LabFile, "lab file")) from error
 
 
 def _set(data: dict[str, Any], whole: dict[str, Any], key: str, value: Any) -> None:
@@ -251,25 +252,6 @@ def _fault_value(text: str) -> int | str | bool:
         return int(text, 0)
     except ValueError:
         return text
-
-
-def check_modes(
-    chosen: Experiment[Any, Any], lab: LabFile, values: Any, wanted: Iterable[str]
-) -> None:
-    """Make sure that the experiment has the modes that ``--mode`` names.
-
-    Raises:
-        OptionError: it hasn't; names those that it has.
-    """
-    try:
-        names = [mode.name for mode in chosen.plan(lab, values)]
-    except ConfigError:
-        return  # the run says what is wrong with the plan
-    unknown = [name for name in wanted if name not in names]
-    if unknown:
-        raise OptionError(
-            f"--mode: {chosen.name} has no {', '.join(unknown)}; it has {', '.join(names)}"
-        )
 
 
 def choose_experiment(name: str, directories: Iterable[Path] = ()) -> Experiment[Any, Any]:

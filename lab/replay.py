@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from lab import __version__
-from lab.bench import choice_of, qemu_base_of
 from lab.build.given_kernel import GivenKernel, read_given_kernel
 from lab.build.inputs import Inputs
 from lab.build.kconfig import parse_config
@@ -25,6 +24,7 @@ from lab.config import Clock, ControlLayout, LabFile
 from lab.errors import ConfigError
 from lab.experiments import from_file, own_experiments
 from lab.experiments.base import Experiment, ModePlan
+from lab.kernel_choices import choice_of, qemu_base_of
 from lab.progress import Progress
 from lab.results import KernelIdentity, Outcome, Record
 from lab.run import hash_lab

@@ -56,8 +56,7 @@ def run_experiment(
     bench: Bench | None = None
     error: str | None = None
     try:
-        plans = _chosen(_checked(experiment.plan(lab, parameters)), options.only)
-        _assert_fault_engines(plans, options)
+        plans = plan_modes(experiment, lab, parameters, options)
         bench = prepare(plans, progress)
         bench.keep(folder.path / INPUTS)
         modes = _run_modes(
@@ -104,6 +103,19 @@ def run_experiment(
     )
     record.write(folder.path)
     return record
+
+
+def plan_modes(
+    experiment: Experiment[Any, Any], lab: LabFile, parameters: Parameters, options: RunOptions
+) -> Sequence[ModePlan]:
+    """The modes to run, which the machine, the parameters and the options allow.
+
+    Raises:
+        ConfigError: they don't; nothing of it depends on a kernel's source.
+    """
+    plans = _chosen(_checked(experiment.plan(lab, parameters)), options.only)
+    _assert_fault_engines(plans, options)
+    return plans
 
 
 def hash_lab() -> str:

@@ -127,11 +127,29 @@ def read_inputs(
         raise ConfigError(
             "a series to take a version of", "--series-version without --series", hint="give both"
         )
+    fragments = tuple(path.expanduser().resolve() for path in fragments)
+    for path in fragments:
+        _assert_readable(path)
     if tree is not None:
         tree = inspect_tree(tree).path
     return Inputs(
         series=read_series(series, series_version) if series is not None else None,
         tree=tree,
-        fragments=tuple(path.expanduser().resolve() for path in fragments),
+        fragments=fragments,
         kernel=read_given_kernel(kernel, modules, config) if kernel is not None else None,
     )
+
+
+def _assert_readable(fragment: Path) -> None:
+    """Refuse a fragment that isn't there, before whoever first copies or reads it trips over it.
+
+    Raises:
+        ConfigError: it can't be read, or is no text.
+    """
+    awaited, hint = f"a configuration fragment at {fragment}", "name a file of .config lines"
+    try:
+        fragment.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(awaited, error.strerror or str(error), hint=hint) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(awaited, f"no text in UTF-8: {error.reason}", hint=hint) from error

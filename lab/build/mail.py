@@ -7,7 +7,7 @@ import gzip
 import mailbox
 import re
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from email import message_from_bytes
 from email.errors import MessageError
 from email.header import decode_header, make_header
@@ -57,6 +57,8 @@ class Mail:
         sender: its author, for a patch's sign-off; None where it says none.
         answers: whether it says which mail it answers; patches of a thread do, too.
         left_out: attachments with a diff that is none of the patch.
+        stands: the file and the line of it that `text` starts at; None where its lines aren't those
+            of a file, as of base64.
     """
 
     place: str
@@ -70,6 +72,14 @@ class Mail:
     sender: str | None = None
     answers: bool = False
     left_out: tuple[str, ...] = ()
+    stands: tuple[Path, int] | None = field(default=None, compare=False)
+
+    def place_of(self, line: int) -> str:
+        """Where a line of `text`, counted from 1, is found, for messages."""
+        if self.stands is None:
+            return f"line {line} of the mail's body"
+        path, first = self.stands
+        return f"{path}:{first + line - 1}"
 
     @property
     def announces(self) -> bool:
@@ -92,9 +102,10 @@ def read_mails(path: Path) -> list[Mail]:
         ConfigError: it can't be read.
     """
     try:
+        raws: list[tuple[bytes, int | None]]  # with the line of the file that each starts at
         if path.is_dir():
             box = mailbox.Maildir(path, create=False)
-            raws = [box.get_bytes(key) for key in sorted(box.keys())]
+            raws = [(box.get_bytes(key), None) for key in sorted(box.keys())]
         else:
             raws = _split(_content(path))
     except (OSError, EOFError, zlib.error, MessageError) as error:
@@ -102,10 +113,15 @@ def read_mails(path: Path) -> list[Mail]:
             f"a readable series at {path}", str(error), hint="check the path and its permissions"
         ) from error
     several = len(raws) > 1
-    return [
-        _read_mail(raw, f"mail {number} of {path.name}" if several else path.name, path.stem)
-        for number, raw in enumerate(raws, 1)
-    ]
+    mails = []
+    for number, (raw, first) in enumerate(raws, 1):
+        place = f"mail {number} of {path.name}" if several else path.name
+        mail = _read_mail(raw, place, path.stem)
+        before = _lines_before(raw, mail.text) if first is not None else None
+        if first is not None and before is not None:
+            mail = replace(mail, stands=(path, first + before))
+        mails.append(mail)
+    return mails
 
 
 def _content(path: Path) -> bytes:
@@ -113,13 +129,27 @@ def _content(path: Path) -> bytes:
     return gzip.decompress(raw) if raw.startswith(_GZIP) else raw
 
 
-def _split(raw: bytes) -> list[bytes]:
+def _lines_before(raw: bytes, text: bytes) -> int | None:
+    """Lines of a raw mail before its text, if that stands in it as it is; None if it doesn't."""
+    raw = _unix(raw)
+    at = raw.find(text) if text else -1
+    return raw.count(b"\n", 0, at) if at >= 0 else None
+
+
+def _split(raw: bytes) -> list[tuple[bytes, int | None]]:
+    """The mails in a file, each with the line that it starts at."""
     starts = [found.start() for found in _SEPARATOR.finditer(raw) if _has_date(found[1])]
     if not starts or raw[: starts[0]].strip():
         starts.insert(0, 0)
     ends = [*starts[1:], len(raw)]
-    pieces = [raw[start:end] for start, end in zip(starts, ends, strict=True)]
-    return [piece for piece in pieces if piece.strip()]
+    pieces: list[tuple[bytes, int | None]] = []
+    line = 1
+    for start, end in zip(starts, ends, strict=True):
+        piece = raw[start:end]
+        if piece.strip():
+            pieces.append((piece, line))
+        line += piece.count(b"\n")
+    return pieces
 
 
 def _has_date(line: bytes) -> bool:

@@ -220,7 +220,7 @@ def _same_diff(one: Mail, other: Mail) -> bool:
 
 def _unmoved(mail: Mail) -> bytes:
     """The diff in a mail without what another base changes in it."""
-    return _MOVED.sub(b"@@", read_diff(_name(mail), mail.text, mail.remark))
+    return _MOVED.sub(b"@@", read_diff(_name(mail), mail.text, mail.remark, place_of=mail.place_of))
 
 
 def assert_readable(mail: Mail) -> None:
@@ -246,4 +246,11 @@ def _name(mail: Mail) -> str:
 
 def _to_patch(mail: Mail) -> Patch:
     assert_readable(mail)
-    return make_patch(_name(mail), mail.title, mail.text, mail.remark, author=mail.sender)
+    return make_patch(
+        _name(mail),
+        mail.title,
+        mail.text,
+        mail.remark,
+        author=mail.sender,
+        place_of=mail.place_of,
+    )

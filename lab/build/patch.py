@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -79,6 +80,10 @@ class Patch:
         return tuple(dict.fromkeys(path for change in self.changes for path in change.paths))
 
 
+def _line(number: int) -> str:
+    return f"line {number}"
+
+
 def has_diff(text: bytes) -> bool:
     """Whether there is a diff in a text; a quoted one doesn't count."""
     return _START.search(text) is not None
@@ -91,26 +96,35 @@ def make_patch(
     remark: str | None = None,
     *,
     author: str | None = None,
+    place_of: Callable[[int], str] = _line,
 ) -> Patch:
     """The patch in `text`, which may have a message before the diff and a signature after it.
+
+    `place_of` says where a line of `text` is found, for who has to correct it.
 
     Raises:
         ConfigError: there is no diff, it is damaged, or it changes a binary file.
     """
-    reader = _Reader(name, text, remark)
+    reader = _Reader(name, text, remark, place_of)
     changes = reader.read()
     diff = b"".join(reader.kept)
     message = b"".join(reader.lines[: reader.starts_at])
     return Patch(name, subject, diff, changes, patch_id(diff), remark, message, author)
 
 
-def read_diff(name: str, text: bytes, remark: str | None = None) -> bytes:
+def read_diff(
+    name: str,
+    text: bytes,
+    remark: str | None = None,
+    *,
+    place_of: Callable[[int], str] = _line,
+) -> bytes:
     """The diff alone in a text, as `make_patch` finds it.
 
     Raises:
         ConfigError: there is no diff, it is damaged, or it changes a binary file.
     """
-    reader = _Reader(name, text, remark)
+    reader = _Reader(name, text, remark, place_of)
     reader.read()
     return b"".join(reader.kept)
 
@@ -118,8 +132,11 @@ def read_diff(name: str, text: bytes, remark: str | None = None) -> bytes:
 class _Reader:
     """Reads a diff line by line and keeps the lines that belong to it."""
 
-    def __init__(self, name: str, text: bytes, remark: str | None) -> None:
+    def __init__(
+        self, name: str, text: bytes, remark: str | None, place_of: Callable[[int], str]
+    ) -> None:
         self.name = name
+        self.place_of = place_of
         self.remark = remark
         self.lines = [line + b"\n" for line in text.split(b"\n")]
         self.at = 0
@@ -216,7 +233,9 @@ class _Reader:
         del line
         remark = f"; {self.remark}" if self.remark else ""
         raise ConfigError(
-            f"an undamaged diff in {self.name}", f"line {self.at + 1}: {seen}{remark}", hint=_HINT
+            f"an undamaged diff in {self.name}",
+            f"{self.place_of(self.at + 1)}: {seen}{remark}",
+            hint=_HINT,
         )
 
     def _refuse_binary(self, command: bytes) -> NoReturn:

@@ -153,7 +153,14 @@ def read_queue(folder: Path) -> Series:
     for mail in mails:
         assert_readable(mail)
     patches = tuple(
-        make_patch(mail.place, mail.title, mail.text, mail.remark, author=mail.sender)
+        make_patch(
+            mail.place,
+            mail.title,
+            mail.text,
+            mail.remark,
+            author=mail.sender,
+            place_of=mail.place_of,
+        )
         for mail in mails
     )
     return Series("/".join(folder.resolve().parts[-2:]), patches)

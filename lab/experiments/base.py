@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
-from lab.config import LabFile
+from lab.config import LabFile, suggest
 from lab.errors import ConfigError
 from lab.experiments import kernel_faults
 from lab.guest_files import GuestItem
@@ -42,6 +43,21 @@ class Parameters(BaseModel):
     """Base of an experiment's parameters: frozen, and a name it doesn't know is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Annotates a parameter that is a list of names with those that there are.
+
+    ``dcbm-lab list`` shows them; that each is one of them is for the model or the plan to see to.
+
+    Attributes:
+        names: every one.
+        empty_is_all: a list without any stands for all of them.
+    """
+
+    names: tuple[str, ...]
+    empty_is_all: bool = False
 
 
 @dataclass(frozen=True)
@@ -230,7 +246,7 @@ class Experiment(Generic[M, P]):
             return self.parameters.model_validate(values)
         except ValidationError as error:
             seen = "; ".join(
-                f"{'.'.join(str(part) for part in item['loc']) or self.name}: {item['msg']}"
+                f"{'.'.join(str(part) for part in item['loc']) or self.name}: {self._told(item)}"
                 for item in error.errors()
             )
             names = ", ".join(self.parameters.model_fields)
@@ -239,3 +255,9 @@ class Experiment(Generic[M, P]):
                 seen,
                 hint=f"its parameters are: {names}",
             ) from error
+
+    def _told(self, item: ErrorDetails) -> str:
+        """What pydantic says, in the lab's words where a name is unknown."""
+        if item["type"] != "extra_forbidden":
+            return item["msg"]
+        return f"no such parameter{suggest(str(item['loc'][-1]), self.parameters.model_fields)}"

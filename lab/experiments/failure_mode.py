@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from lab.experiments.base import ModePlan, Parameters
+from lab.experiments.base import Choices, ModePlan, Parameters
 from lab.experiments.dma_path import DmaPath
-from lab.experiments.failure_scenarios import Scenario
+from lab.experiments.failure_scenarios import SCENARIOS, Scenario
 
 # The node that pages are moved to, and that is fragmented.
 NODE = 1
@@ -27,7 +27,9 @@ class FailuresParameters(Parameters):
     """
 
     expect: Literal["ledger", "sound"] = "ledger"
-    scenarios: tuple[str, ...] = ()
+    scenarios: Annotated[
+        tuple[str, ...], Choices(tuple(s.name for s in SCENARIOS), empty_is_all=True)
+    ] = ()
     workloads: tuple[Literal["moves", "compaction"], ...] = ("moves", "compaction")
     paths: tuple[DmaPath, ...] = tuple(DmaPath)
     folio_kib: Annotated[int, Field(ge=4, le=2048)] = 4

@@ -69,7 +69,7 @@ def plan(lab: LabFile, parameters: FailuresParameters) -> list[FailuresMode]:
         raise ConfigError(
             f"names of scenarios for {kind}",
             ", ".join(unknown or asked),
-            hint=", ".join(s.name for s in fit),
+            hint=f"choose from: {', '.join(s.name for s in fit)}",
         )
     lab = with_default_profile(lab, Profile.ZEN3)
     if "topology" not in lab.model_fields_set:

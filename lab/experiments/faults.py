@@ -17,12 +17,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from lab.config import LabFile, Profile, with_default_profile
 from lab.errors import ConfigError, GuestCrash, LabError, PremiseError
 from lab.experiments import engines, premises
-from lab.experiments.base import Experiment, ModePlan, Parameters, Session
+from lab.experiments.base import Choices, Experiment, ModePlan, Parameters, Session
 from lab.experiments.fault_aspects import Aspect, Scenario, Seen, kernel_lives
 from lab.experiments.fault_ledger import KnownBug, known_bugs
 from lab.experiments.fault_scenarios import LENGTH, QUICK, SCENARIOS
@@ -41,7 +41,9 @@ class FaultsParameters(Parameters):
     """Parameters of ``faults``."""
 
     expect: Literal["ledger", "sound"] = "ledger"
-    scenarios: tuple[str, ...] = ()
+    scenarios: Annotated[
+        tuple[str, ...], Choices(tuple(s.name for s in SCENARIOS), empty_is_all=True)
+    ] = ()
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,9 @@ def plan(lab: LabFile, parameters: FaultsParameters) -> list[FaultsMode]:
     chosen = [s for s in SCENARIOS if s.name in names and (not asked or s.name in asked)]
     if unknown or not chosen:
         raise ConfigError(
-            f"names of scenarios for {kind}", ", ".join(unknown or asked), hint=", ".join(names)
+            f"names of scenarios for {kind}",
+            ", ".join(unknown or asked),
+            hint=f"choose from: {', '.join(names)}",
         )
     # An engine that takes no time fails before the driver has written all of its start: see
     # the device's specification.

@@ -24,7 +24,7 @@ from lab.config import ControlLayout, LabFile, Profile, Topology, with_default_p
 from lab.dcbm import Dcbm, load
 from lab.errors import ConfigError, PremiseError
 from lab.experiments import engines, premises
-from lab.experiments.base import Experiment, ModePlan, Parameters, Session
+from lab.experiments.base import Choices, Experiment, ModePlan, Parameters, Session
 from lab.experiments.matrix_cells import (
     KINDS,
     PARTLY,
@@ -76,8 +76,10 @@ _PURPOSES = {
 class MatrixParameters(Parameters):
     """Parameters of ``matrix``; no names means all of them."""
 
-    triggers: tuple[str, ...] = ()
-    kinds: tuple[str, ...] = ()
+    triggers: Annotated[
+        tuple[str, ...], Choices(tuple(t.name for t in TRIGGERS), empty_is_all=True)
+    ] = ()
+    kinds: Annotated[tuple[str, ...], Choices(tuple(k.name for k in KINDS), empty_is_all=True)] = ()
     quick: bool = False
     mib: Annotated[int, Field(ge=2, le=64, multiple_of=2)] = 4
     nr_dma_chan: Annotated[int, Field(ge=1, le=16)] = _CHANNELS
@@ -151,7 +153,11 @@ def chosen_cells(parameters: MatrixParameters) -> tuple[tuple[Trigger, Kind], ..
     for axis, known in names.items():
         unknown = [name for name in getattr(parameters, axis) if name not in known]
         if unknown:
-            raise ConfigError(f"{axis} of the matrix", ", ".join(unknown), hint=", ".join(known))
+            raise ConfigError(
+                f"{axis} of the matrix",
+                ", ".join(unknown),
+                hint=f"choose from: {', '.join(known)}",
+            )
     quick = parameters.quick
     return tuple(
         (trigger, kind)

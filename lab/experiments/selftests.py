@@ -19,7 +19,7 @@ from lab.config import MAX_ENGINES, Clock, LabFile, Swiotlb
 from lab.dcbm import Dcbm, load
 from lab.errors import PremiseError
 from lab.experiments import checks, engines, premises
-from lab.experiments.base import Experiment, ModePlan, Parameters, Session
+from lab.experiments.base import Choices, Experiment, ModePlan, Parameters, Session
 from lab.guest_files import NOT_BUILT, GuestSelftests
 from lab.ktap import Case, Document, Result, read_ktap
 from lab.results import Check
@@ -72,7 +72,9 @@ _BY_NAME = {test.name: test for test in TESTS}
 class SelftestsParameters(Parameters):
     """Parameters of ``selftests``; ``tests`` are commands as `TESTS` has them."""
 
-    tests: Annotated[tuple[str, ...], Field(min_length=1)] = tuple(_BY_NAME)
+    tests: Annotated[tuple[str, ...], Field(min_length=1), Choices(tuple(_BY_NAME))] = tuple(
+        _BY_NAME
+    )
     nr_dma_chan: Annotated[int, Field(ge=1, le=MAX_ENGINES)] = 1
 
     @field_validator("tests")

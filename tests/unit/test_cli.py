@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -99,6 +98,7 @@ def test_exit_status(own: Path, tmp_path: Path, end: str, status: int) -> None:
         ("--set", "colour=red"),
         ("--set", "engine.count=17"),
         ("--set", "engine.colour=red"),
+        ("--set", "engnie.count=2"),
         ("--engines", "17"),
         ("--clock", "sundial"),
         ("--inject", "dma0"),
@@ -130,7 +130,7 @@ def test_driver_fixes_have_a_short_name(
     assert asked == [False, True]
 
 
-def test_no_engine_is_an_error_before_the_run(
+def test_no_engine_is_wrong_usage_before_the_run(
     own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def prepare(_modes: object, _progress: object) -> ScriptedBench:
@@ -138,12 +138,10 @@ def test_no_engine_is_an_error_before_the_run(
 
     monkeypatch.setattr(sys.modules["lab.bench"], "prepare", prepare)
     for words in (("--set", "engine.count=0"), ("--engines", "0")):
-        out = tmp_path / words[1]
-        result = call("run", "compaction", "--output", out, *words)
-        assert result.exit_code == 3
-        assert "engine.count is 0" in result.stdout
-        assert json.loads((out / "record.json").read_text())["outcome"] == "ERROR"
-        assert "although" not in result.stdout
+        result = call("run", "compaction", "--output", tmp_path / "out", *words)
+        assert result.exit_code == 2
+        assert "engine.count is 0" in result.stderr
+        assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_with_foreign_files_is_refused(own: Path, tmp_path: Path) -> None:
@@ -209,6 +207,47 @@ def test_version_and_list() -> None:
     listed = call("list").stdout
     for name in ("compaction", "move-pages", "nr_dma_chan = 1", "rounds"):
         assert name in listed
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "  modes: baseline, dma, busy-baseline, busy-dma",
+        "  modes with kernel.variant=debug: descriptors, enable",
+        "  allocations = (chosen by the lab)",
+        "  same_folios = false",
+        '  caller = "engine"',
+        '  workloads = ["moves", "compaction"], with --quick ["moves"]',
+        "    of moves, compaction",
+        '  paths = ["direct", "swiotlb", "amd", "intel", "intel-lazy"], with --quick []',
+        "  triggers = (all)",
+        "  paths = []",
+        '  expect = "ledger"',
+        "    of ledger, sound",
+        "    of compaction_test, rmap, hugetlb-madvise, hugetlb-mmap, ksm_tests -M -p 10,",
+    ],
+)
+def test_list_has_values_as_set_takes_them_and_what_they_may_be(line: str) -> None:
+    listed = call("list").stdout.splitlines()
+    assert any(said.startswith(line) for said in listed), "\n".join(listed)
+    assert "<" not in "".join(listed), "no value is shown as Python's repr"
+
+
+def test_list_survives_an_experiment_whose_plan_fails(own: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    (folder / "own.py").write_text(BROKEN.replace("{error}", "RuntimeError('depth')"))
+    listed = call("list", "--from", folder).stdout
+    assert 'own: \n  modes: its plan ends with RuntimeError\n  end = "PASS"' in listed
+
+
+def test_help_cuts_nothing_at_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    told = call("run", "--help").stdout
+    assert "…" not in told.replace("VALUE,…]", "").replace(",…]", "")
+    said = " ".join(told.replace("│", " ").split())
+    for words in ("0 PASS;", "125 ERROR (skip);", "128 wrong usage (ends the bisection)"):
+        assert words in said
 
 
 def test_cache_verbs_on_an_empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -364,7 +403,10 @@ def test_a_reader_that_has_gone_is_no_failed_check(tmp_path: Path) -> None:
     ("words", "names"),
     [
         (("--mode", "dmaa"), "busy-baseline"),
-        (("--set", "kernel.base=6.1"), "6.12"),
+        (
+            ("--set", "kernel.base=6.1"),
+            "awaited: a kernel base\nseen:    6.1\nnext:    choose from: ",
+        ),
         (("--set", "qemu.base=9.0"), "10.2"),
     ],
 )

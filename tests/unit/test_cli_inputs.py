@@ -80,6 +80,109 @@ def test_wrong_usage_is_no_verdict_of_a_bisection(words: tuple[str, ...]) -> Non
     assert "Usage: " in ended.stderr
 
 
+# What nothing but the options, the lab file and the plan is needed to refuse.
+CONTRADICTIONS: list[tuple[tuple[str, ...], str]] = [
+    (("alloc-failures",), "kernel.variant is plain"),
+    (("matrix", "--set", 'kinds=["anonn"]'), "anonn"),
+    (("compaction", "--fragment", "nosuch.config"), "No such file or directory"),
+    (("compaction", "--fragment", "wrong.config"), "CONFIG_A y"),
+    (("compaction", "--set", "kernel.layout=v4", "--series", "x.patch"), "kernel.layout is v4"),
+    (("compaction", "--inject", "dma5:lost-interrupt"), "the modes' engines are dma0"),
+    (("compaction", "--mode", "dmaa"), "busy-baseline"),
+]
+
+
+@pytest.mark.parametrize(("words", "told"), CONTRADICTIONS)
+def test_options_that_contradict_each_other_are_wrong_usage_and_touch_nothing(
+    own: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    told: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("x.patch").write_text(DIFF)
+    Path("wrong.config").write_text("CONFIG_A y\n")
+    assert call("run", own, "--output", "out").exit_code == 0
+    before = {path: path.stat().st_mtime_ns for path in Path().rglob("*")}
+    for more, status in (((), 2), (("--bisect",), 128)):
+        result = call("run", *words, "--output", "out", *more)
+        assert result.exit_code == status, result.output
+        assert told in result.stderr
+        assert result.stdout == ""
+    result = call("run", *words)
+    assert result.exit_code == 2
+    assert {path: path.stat().st_mtime_ns for path in Path().rglob("*")} == before
+
+
+def test_modes_that_want_several_versions_of_qemu_are_wrong_usage(
+    own: Path, tmp_path: Path
+) -> None:
+    two = """lambda lab, chosen: [
+        ModePlan(base, "", False, lab.model_copy(update={"qemu": lab.qemu.model_copy(
+            update={"base": base})})) for base in ("10.0", "10.2")]"""
+    own.write_text(
+        own.read_text().replace('lambda lab, chosen: [ModePlan("only", "", False, lab)]', two)
+    )
+    result = call("run", own, "--output", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "qemu.base is 10.0 and 10.2" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_only_the_kernel_tells_is_an_error_that_a_bisection_skips(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prepare(_modes: object, _progress: object) -> ScriptedBench:
+        raise ConfigError("modules dcbm for mode dma", "no dcbm")
+
+    monkeypatch.setattr(sys.modules["lab.bench"], "prepare", prepare)
+    assert call("run", own, "--output", tmp_path / "out").exit_code == 3
+    assert call("run", own, "--output", tmp_path / "out", "--bisect").exit_code == 125
+
+
+@pytest.mark.parametrize(
+    "verb", [("exec",), ("kernel", "build", "--each", "--run", "compaction")], ids=" ".join
+)
+def test_contradictions_are_wrong_usage_of_other_verbs_too(
+    builds: list[KernelChoice],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    verb: tuple[str, ...],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("x.patch").write_text(DIFF)
+    program = ("true",) if verb == ("exec",) else ()
+    words = ("--series", "x.patch", "--set", "kernel.layout=v4")
+    result = call(*verb, "--output", "out", *words, *program)
+    assert result.exit_code == (202 if program else 2), result.output
+    assert "kernel.layout is v4" in result.stderr
+    assert builds == []
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("verb", [("run", "compaction"), ("kernel", "build")], ids=" ".join)
+def test_a_fragment_that_is_not_there_is_named_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    Path("binary").write_bytes(b"\xff\xfe")
+    for name, seen in (
+        ("no.config", "No such file or directory"),
+        ("folder", "Is a directory"),
+        ("binary", "no text in UTF-8: invalid start byte"),
+    ):
+        result = call(*verb, "--fragment", name)
+        assert result.exit_code == 2
+        assert result.stderr.splitlines() == [
+            "error: ConfigError",
+            f"awaited: a configuration fragment at {tmp_path / name}",
+            f"seen:    {seen}",
+            "next:    name a file of .config lines",
+        ]
+
+
 def test_what_nobody_caught_is_no_verdict_of_a_bisection(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -14,7 +14,7 @@ ROOT = Path(lab.__file__).parent
 _RUNNING = {
     *("bench", "run", "run_mode", "run_folder", "each", "options", "input_options"),
     *("run_inputs", "run_bundle", "replay", "archive_file"),
-    "guest_coverage",
+    *("guest_coverage", "kernel_choices", "listing"),
     *("failures", "cli", "cli_kernel", "cli_exec", "cli_replay", "exec_mode", "mutations"),
     "pytest_plugin",
 }

@@ -2,12 +2,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lab import experiments
 from lab.checkout import QEMU_DEVICES
-from lab.config import Clock, LabFile
+from lab.config import Clock, LabFile, read_lab_file
+from lab.errors import ConfigError
 from lab.experiments.base import Fault
 from lab.options import (
     FAULT_ARGUMENTS,
@@ -103,6 +106,58 @@ def test_override_changes_what_it_names_and_nothing_else() -> None:
 def test_a_wrong_override_names_its_key(key: str, value: Any, named: str) -> None:
     with pytest.raises(OptionError, match=named):
         override(LabFile(), {key: value})
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        (
+            "kernel.varient",
+            "kernel.varient: no such key; [kernel] has base, variant, layout, driver_fixes; did "
+            "you mean variant?",
+        ),
+        ("engine.colour", "[engine] has kind, count, queues, "),
+        ("topology.nodez", "[topology] has nodes, iommu, iommu_mode, swiotlb; did you mean nodes?"),
+        ("topology.nodes.1.cpu", "[topology.nodes] has memory_mib, cpus; did you mean cpus?"),
+        ("qemu.bases", "[qemu] has base; did you mean base?"),
+    ],
+)
+def test_a_key_that_there_is_not_is_told_with_those_there(key: str, told: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        override(LabFile(), {key: "x"})
+    assert told in str(caught.value)
+    assert "Extra inputs" not in str(caught.value)
+
+
+def test_a_section_that_there_is_not_is_told_with_those_there(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"engnie\.count: no such section; .* mean engine\?"):
+        split_settings(["engnie.count=2"])
+    (tmp_path / "lab.toml").write_text("[engnie]\ncount = 2\n")
+    told = r"engnie: no such key; the lab file has topology, engine, .*; did you mean engine\?"
+    with pytest.raises(ConfigError, match=told):
+        read_lab_file(tmp_path / "lab.toml")
+
+
+def test_a_parameter_that_there_is_not_is_told_with_the_one_that_was_meant() -> None:
+    with pytest.raises(ConfigError, match=r"nod: no such parameter; did you mean node\?"):
+        experiments.find("compaction").choose({"nod": 1})
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("matrix", {"kinds": ["anonn"]}),
+        ("matrix", {"triggers": ["anonn"]}),
+        ("faults", {"scenarios": ["anonn"]}),
+        ("failures", {"scenarios": ["anonn"]}),
+    ],
+)
+def test_a_wrong_name_says_what_to_choose_from(name: str, parameters: dict[str, Any]) -> None:
+    chosen = experiments.find(name)
+    with pytest.raises(ConfigError) as caught:
+        chosen.plan(LabFile(), chosen.choose(parameters))
+    assert caught.value.seen == "anonn"
+    assert (caught.value.hint or "").startswith("choose from: ")
 
 
 def test_faults() -> None:

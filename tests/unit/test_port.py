@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from lab.bench import qemu_base_of
 from lab.build.overlay import lay, overlay_files
 from lab.build.port import PATCHES, PORTS, Rewrite, open_port, split_patch
 from lab.build.qemu import build_qemu, list_bases
@@ -16,6 +15,7 @@ from lab.checkout import QEMU_DEVICES
 from lab.config import LabFile, Qemu
 from lab.errors import BuildError, ConfigError
 from lab.experiments.base import ModePlan
+from lab.kernel_choices import qemu_base_of
 from lab.progress import SilentProgress
 
 OWN_PORTS = sorted(path.name for path in (QEMU_DEVICES / PORTS).iterdir())

@@ -257,6 +257,48 @@ def test_a_damaged_diff_is_refused_with_its_place(mbox: Callable[..., Path], kin
     assert str(caught.value).count("awaited:") == 1
 
 
+WRAPPED = diff(2).replace(" line 5\n", "line 5\n")
+
+
+@pytest.mark.parametrize("kind", ["mbox", "folder", "queue", "bare", "crlf", "gzip", "latin-1"])
+def test_the_place_of_damage_is_a_line_of_the_file(tmp_path: Path, kind: str) -> None:
+    broken = patch_mail(2, body=f"Change it.\n\nMore.\n---\n{WRAPPED}")
+    name = {"mbox": "t.mbox", "gzip": "t.mbox.gz"}.get(kind, "0002-x.patch")
+    at = tmp_path / name
+    if kind in {"mbox", "gzip"}:
+        raw = (patch_mail(1) + broken + patch_mail(3)).encode()
+        at.write_bytes(gzip.compress(raw) if kind == "gzip" else raw)
+    else:
+        raw = (WRAPPED if kind == "bare" else patch_mail(2, 2, body=WRAPPED)).encode()
+        if kind == "crlf":
+            raw = raw.replace(b"\n", b"\r\n")
+        if kind == "latin-1":
+            header = b"Content-Type: text/plain; charset=iso-8859-1\n"
+            raw = raw.replace(b"Message-ID", header + b"Message-ID").replace(b" 1\n", b" \xe9\n", 1)
+        at.write_bytes(raw)
+        (tmp_path / "0001-x.patch").write_text(patch_mail(1, 2))
+    if kind == "queue":
+        (tmp_path / "series").write_text("0001-x.patch\n0002-x.patch\n")
+    line = raw.splitlines().index(b"line 5") + 1
+    given = at if kind in {"mbox", "gzip", "bare"} else tmp_path
+    with pytest.raises(ConfigError) as caught:
+        read_series(given)
+    if kind == "latin-1":
+        line -= 1 + raw.splitlines().index(b"")
+        assert caught.value.seen.startswith(f"line {line} of the mail's body: hunk 1 of mm/a.c")
+    else:
+        assert caught.value.seen.startswith(f"{at}:{line}: hunk 1 of mm/a.c")
+
+
+def test_a_line_of_encoded_text_is_one_of_the_mails_body(mbox: Callable[..., Path]) -> None:
+    body = base64.encodebytes(WRAPPED.encode()).decode()
+    path = mbox(mail("[PATCH] x", body, "Content-Transfer-Encoding: base64"))
+    line = WRAPPED.splitlines().index("line 5") + 1
+    with pytest.raises(ConfigError, match=rf"line {line} of the mail's body: hunk 1") as caught:
+        read_series(path)
+    assert str(path) not in caught.value.seen
+
+
 def test_flowed_text_is_named_as_the_likely_cause(mbox: Callable[..., Path]) -> None:
     kind = "Content-Type: text/plain; charset=utf-8; format=flowed"
     body = diff(1).replace(" line 5\n", "line 5\n")

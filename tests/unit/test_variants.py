@@ -22,6 +22,7 @@ from lab.build.kernel_image import Format, ImageFacts
 from lab.checkout import KERNEL_CONFIG
 from lab.config import Kernel, LabFile, Variant
 from lab.experiments.base import ModePlan, Parameters, Session
+from lab.kernel_choices import choice_of
 from lab.results import Check
 from lab.run_mode import RunOptions, run_mode
 from lab.variants import PROGRAM_TIMEOUT_S, slowdown, slowdown_of
@@ -74,7 +75,7 @@ def test_a_session_gets_more_time(
     mode, inputs = plan(variant), Inputs()
     config = tmp_path / "config"
     config.touch()
-    artifacts = {bench.choice_of(mode, inputs): (SimpleNamespace(config=config), None)}
+    artifacts = {choice_of(mode, inputs): (SimpleNamespace(config=config), None)}
     built = BuiltBench(cast("Any", None), cast("Any", None), "tcg", cast("Any", artifacts), inputs)
     with built.boot(mode, tmp_path, lambda _guest: None):
         pass
