@@ -261,6 +261,6 @@ def test_cpu_time_adds_up_on_the_host_clock(tmp_path: Path) -> None:
 
 def test_no_engine_is_an_error_before_anything_runs(tmp_path: Path) -> None:
     result = dcbm_lab("run", "compaction", "--output", tmp_path / "run", "--engines", 0)
-    assert result.returncode == Outcome.ERROR.exit_code, result.stdout + result.stderr
+    assert result.returncode == 2, result.stdout + result.stderr
     assert "engine.count is 0" in result.stdout + result.stderr
-    assert not list((tmp_path / "run").glob("modes/*/console.log"))
+    assert not (tmp_path / "run").exists()
