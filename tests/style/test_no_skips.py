@@ -14,6 +14,9 @@ import pytest
 
 from lab.checkout import ROOT
 
+# Each case is a pytest of its own: too slow for what runs before every commit.
+pytestmark = pytest.mark.style
+
 SKIPS = {
     "by itself": "def test_x(): pytest.skip('why')",
     "by a mark": "@pytest.mark.skip(reason='why')\ndef test_x(): pass",
@@ -72,13 +75,3 @@ def test_long_builds_run_only_where_they_are_asked_for(
     shutil.rmtree(tmp_path / "tests")
     status, output = run(tmp_path, test, "--bases", *filter_words)
     assert status == pytest.ExitCode.TESTS_FAILED, output
-
-
-def test_every_test_module_has_a_name_of_its_own() -> None:
-    """Two of one name can't be collected together, and the whole session ends with an error."""
-    folders: dict[str, list[str]] = {}
-    for module in sorted((ROOT / "tests").rglob("*.py")):
-        if module.name != "conftest.py":
-            folders.setdefault(module.name, []).append(str(module.parent.relative_to(ROOT)))
-    assert "test_no_skips.py" in folders
-    assert {name: where for name, where in folders.items() if len(where) > 1} == {}
