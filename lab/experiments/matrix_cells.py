@@ -34,6 +34,8 @@ class Trigger:
         pages_most: of the region that it takes at most; None is all.
         as_needed: it moves no more than it has to for something else, which may be nothing.
         asked_least: share of the region's pages that have to be where it takes them from.
+        may_be_busy: it answers EBUSY where a page has somebody else's reference for a moment, and
+            leaves what it has not moved by then; half of the region proves it then.
         splits: whether it splits a large folio before it migrates its pages.
         zone_movable: whether the region has to be in ZONE_MOVABLE.
         module: that it needs in the guest.
@@ -48,6 +50,7 @@ class Trigger:
     pages_most: int | None = None
     as_needed: bool = False
     asked_least: float = 1.0
+    may_be_busy: bool = False
     splits: bool = False
     zone_movable: bool = False
     module: str | None = None
@@ -106,7 +109,16 @@ TRIGGERS: tuple[Trigger, ...] = (
     ),
     # The whole process, too.
     Trigger("numa_balancing", "numa_misplaced", Promise.NODE, exact=False, since=(6, 13)),
-    Trigger("offline", "memory_hotplug", Promise.FRAME, exact=False, zone_movable=True),
+    Trigger(
+        "offline",
+        "memory_hotplug",
+        Promise.FRAME,
+        # A page that was free at the end of the zone, beside what the kernel has reserved there,
+        # may be in the region.
+        asked_least=0.5,
+        exact=False,
+        zone_movable=True,
+    ),
     Trigger(
         "soft_offline",
         "memory_failure",
@@ -115,7 +127,11 @@ TRIGGERS: tuple[Trigger, ...] = (
         splits=True,
         module="hwpoison_inject",
     ),
-    Trigger("contig_range", "contig_range", Promise.FRAME, module="contig_trigger"),
+    # __alloc_contig_migrate_range() of mm/page_alloc.c, after five passes. Its callers go on to
+    # another range, as there may be something in the freed part of this one.
+    Trigger(
+        "contig_range", "contig_range", Promise.FRAME, may_be_busy=True, module="contig_trigger"
+    ),
     Trigger("longterm_pin", "longterm_pin", Promise.FRAME, zone_movable=True),
     Trigger("demotion", "demotion", Promise.TIER, exact=False, since=(6, 17)),
     Trigger("damon_cold", "damon", Promise.NODE, since=(6, 11)),
@@ -264,6 +280,29 @@ PARTLY: Mapping[tuple[str, str], str] = {
     (name, kind): "compaction ends at a folio that it has no free block for and can't split"
     for name in _COMPACTIONS
     for kind in ("xfs-dirty", "xfs-writeback")
+}
+
+_WRITEBACK = ("ext4-writeback", "xfs-writeback")
+# Triggers that don't wait for writeback, since they migrate with MIGRATE_SYNC_LIGHT or
+# MIGRATE_ASYNC: kcompactd_do_work() of mm/compaction.c, demote_folio_list() of mm/vmscan.c,
+# damon_migrate_pages() of mm/damon/ops-common.c, migrate_misplaced_folio() of mm/migrate.c.
+_NO_WAIT = ("compact_proactive", "demotion", "damon_cold", "damon_hot", "numa_balancing")
+
+# The share of what was asked for that has to move, where it is less than all.
+LEAST: Mapping[tuple[str, str], float] = {
+    # -EBUSY, or -EAGAIN at once: migrate_folio_unmap() of mm/migrate.c. Which ones is the disk's.
+    **{(name, kind): 0.0 for name in _NO_WAIT for kind in _WRITEBACK},
+    # A folio whose writeback is just ending has its reference still (folio_end_writeback(),
+    # mm/filemap.c), and no pass waits for that.
+    **{
+        (trigger.name, kind): 0.5
+        for trigger in TRIGGERS
+        if trigger.name not in _NO_WAIT
+        for kind in _WRITEBACK
+    },
+    # MIGRATE_ASYNC waits for no lock and for no reference of others, and reclaim doesn't come back
+    # to what it has put back: a few of each batch of 32 (SWAP_CLUSTER_MAX).
+    **{("demotion", kind.name): 0.9 for kind in KINDS if kind.name not in _WRITEBACK},
 }
 
 _LARGE = ("anon-16k", "anon-64k", "anon-1m")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 from lab.config import Topology
 from lab.experiments import checks
 from lab.experiments.dma_path import longest_copy_bytes
-from lab.experiments.matrix_cells import PARTLY, Kind, Promise, Trigger, changes, moves
+from lab.experiments.matrix_cells import LEAST, PARTLY, Kind, Promise, Trigger, changes, moves
 from lab.experiments.premises import number
 from lab.results import CellVerdict, Check, DeviceCounters, Integrity
 
@@ -187,9 +188,14 @@ def _moved(trigger: Trigger, kind: Kind, found: Found) -> Check:
         seen, least = found.pages_moved, 1
     elif (trigger.name, kind.name) in PARTLY:
         least = found.folio_bytes // checks.PAGE_BYTES
+    else:
+        least = int(least * LEAST.get((trigger.name, kind.name), 1.0))
+    busy = trigger.may_be_busy and found.pull_errno == errno.EBUSY
+    if busy:
+        least //= 2
     return Check(
         name="moved",
-        held=seen >= max(1, least) and not found.pull_errno,
+        held=seen >= max(1, least) and (busy or not found.pull_errno),
         awaited=f"{trigger.promise}: at least {least:,} of {found.pages:,} pages",
         seen=f"{seen:,}, {found.absent:,} absent, errno {found.pull_errno}",
     )

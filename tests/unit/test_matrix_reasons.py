@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -222,3 +223,26 @@ def test_demotion_goes_to_the_slow_node() -> None:
     assert destinations.pop("demotion") == 2
     assert set(destinations.values()) == {1}
     assert BY_NAME["demotion"].promise is Promise.TIER
+
+
+def test_who_does_not_wait_for_writeback_may_leave_some() -> None:
+    kind = next(kind for kind in KINDS if kind.name == "xfs-writeback")
+    some, most = found(1024, 100), found(1024, 1000)
+    assert "moved" not in failed("damon_cold", some, kind=kind)
+    assert "moved" in failed("damon_cold", found(1024, 0), kind=kind)
+    assert "moved" in failed("cpuset", some, kind=kind)
+    assert "moved" not in failed("cpuset", most, kind=kind)
+    assert "moved" in failed("damon_cold", most)
+
+
+def test_reclaim_does_not_come_back_to_a_few() -> None:
+    assert "moved" not in failed("demotion", found(1024, 1020))
+    assert "moved" in failed("demotion", found(1024, 900))
+
+
+def test_a_range_may_be_busy_if_half_of_it_has_moved() -> None:
+    assert "moved" not in failed("contig_range", found(1024, 1021, pull_errno=errno.EBUSY))
+    assert "moved" in failed("contig_range", found(1024, 500, pull_errno=errno.EBUSY))
+    assert "moved" in failed("contig_range", found(1024, 1021, pull_errno=errno.EINVAL))
+    assert "moved" in failed("contig_range", found(1024, 1021))
+    assert "moved" in failed("mbind", found(1024, 1024, pull_errno=errno.EBUSY))

@@ -67,18 +67,6 @@ bool memory_block_movable(uint64_t block)
 	return movable;
 }
 
-void memory_blocks_assert_movable(const struct cell *cell)
-{
-	size_t count, i;
-	uint64_t *blocks;
-
-	count = memory_blocks_of(cell, &blocks);
-	for (i = 0; i < count; i++)
-		if (!memory_block_movable(blocks[i]))
-			fail(EXIT_PREMISE, 0, "memory block %" PRIu64 " is not in ZONE_MOVABLE",
-			     blocks[i]);
-	free(blocks);
-}
 
 static int set_state(uint64_t block, const char *state)
 {
@@ -96,13 +84,34 @@ static bool online_again(void)
 	return true;
 }
 
+/*
+ * What was freed after the blocks that can't go off line had been filled may have gone
+ * to the region: those pages are not to move. Returns how many blocks are in `offline`.
+ */
+static size_t ask_for_movable(struct cell *cell)
+{
+	uint64_t block_frames = memory_block_frames();
+	size_t count = memory_blocks_of(cell, &offline), kept = 0, i;
+
+	for (i = 0; i < count; i++)
+		if (memory_block_movable(offline[i]))
+			offline[kept++] = offline[i];
+	if (!kept)
+		fail(EXIT_PREMISE, 0, "no memory block of the region is in ZONE_MOVABLE");
+	cell->asked = calloc(cell->pages, sizeof(*cell->asked));
+	if (!cell->asked)
+		fail(EXIT_FAILED, ENOMEM, "no memory for %zu pages", cell->pages);
+	for (i = 0; i < cell->pages; i++)
+		cell->asked[i] = memory_block_movable(cell->frames_before[i] / block_frames);
+	return kept;
+}
+
 static int pull(struct cell *cell)
 {
 	size_t count, i;
 	int error = 0;
 
-	memory_blocks_assert_movable(cell);
-	count = memory_blocks_of(cell, &offline);
+	count = ask_for_movable(cell);
 	setting_undo("memory off line", online_again);
 	for (i = 0; i < count && !error; i++) {
 		error = set_state(offline[i], "offline");

@@ -21,7 +21,4 @@ uint64_t memory_block_frames(void);
 /* Whether all of a block is in ZONE_MOVABLE. */
 bool memory_block_movable(uint64_t block);
 
-/* Ends the program with EXIT_PREMISE if a part of the region isn't in ZONE_MOVABLE. */
-void memory_blocks_assert_movable(const struct cell *cell);
-
 #endif
