@@ -95,6 +95,6 @@ def test_a_run_that_is_too_short_for_a_verdict_says_so(tmp_path: Path) -> None:
     assert mode.outcome is Outcome.ERROR
     assert "run_ms" in str(mode.error)
     assert mode.details["run_ms"] == [20]
-    longer = run_stress(tmp_path / "longer", "fork", *words)
+    longer = run_stress(tmp_path / "longer", "fork", *words, "--set", "max_run_ms=2000")
     assert (longer.outcome, unheld(longer)) == (Outcome.PASS, []), longer.error
     assert longer.details["run_ms"][:2] == [20, 80]
