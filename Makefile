@@ -72,7 +72,7 @@ test-bases: setup ## every kernel base, every layout of dcbm's controls, a local
 	$(BIN)/python -m pytest --bases -m bases $(ARGS)
 
 .PHONY: check
-check: lint ## linters, types and unit tests, in less than a minute
+check: lint ## linters, types and unit tests
 	$(BIN)/python -m pytest -q -n auto tests/unit $(ARGS)
 
 .PHONY: check-device
