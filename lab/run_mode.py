@@ -22,7 +22,7 @@ from lab.errors import (
     PremiseError,
     ProgramDied,
 )
-from lab.experiments import dma_path
+from lab.experiments import checks, dma_path
 from lab.experiments.base import Experiment, Fault, Findings, ModePlan, Parameters, Session
 from lab.experiments.kernel_faults import DEVICE as KERNEL
 from lab.guest_coverage import collect
@@ -30,7 +30,6 @@ from lab.guest_files import describe_files
 from lab.line_coverage import KEY as COVERAGE
 from lab.results import (
     BootIdentity,
-    Check,
     KernelIdentity,
     KernelReport,
     Mode,
@@ -193,14 +192,7 @@ def run_mode(
     except GuestLost as failure:
         outcome, error = Outcome.LOST, describe(failure, root)
     except ProgramDied as failure:
-        findings.check(
-            Check(
-                name="programs",
-                held=False,
-                awaited="no program of the lab finds its own memory changed",
-                seen=failure.seen,
-            )
-        )
+        findings.check(checks.died("programs", failure))
         outcome, error = Outcome.FAIL, describe(failure, root)
     except LabError as failure:
         error = describe(failure, root)

@@ -7,6 +7,7 @@ near to its limits a pass was.
 
 from __future__ import annotations
 
+from lab.errors import ProgramDied
 from lab.results import Check, CpuShare, DeviceCounters, Integrity
 
 PAGE_BYTES = 4096
@@ -144,6 +145,12 @@ def cpu_adds_up(share: CpuShare, tolerance_pct: float = 1.0) -> Check:
         seen=f"{share.user_pct:.2f} + {share.sys_pct:.2f} + {share.idle_pct:.2f} + "
         f"{share.irq_pct:.2f} = {total:.2f} %",
     )
+
+
+def died(name: str, error: ProgramDied) -> Check:
+    """The verdict that a program gives which a migration has killed."""
+    awaited = "no program of the lab finds its own memory changed"
+    return Check(name=name, held=False, awaited=awaited, seen=error.seen)
 
 
 def counters_text(found: DeviceCounters) -> str:

@@ -22,8 +22,8 @@ from pydantic import Field
 
 from lab.config import ControlLayout, LabFile, Profile, Topology, with_default_profile
 from lab.dcbm import Dcbm, load
-from lab.errors import ConfigError, PremiseError
-from lab.experiments import engines, premises
+from lab.errors import ConfigError, PremiseError, ProgramDied
+from lab.experiments import checks, engines, premises
 from lab.experiments.base import Choices, Experiment, ModePlan, Parameters, Session
 from lab.experiments.matrix_cells import (
     KINDS,
@@ -278,6 +278,9 @@ def _run_cell(session: Run, dcbm: Dcbm | None, trigger: Trigger, kind: Kind) -> 
         guest.signal(job, signal.SIGUSR1)
         told = guest.wait(job, timeout_s=session.program_timeout_s)
         moved, looked, ended_early = _events(told)
+    except ProgramDied as error:
+        session.findings.check(checks.died(f"{trigger.name} of {kind.name}: programs", error))
+        return _cell(trigger, kind, CellVerdict.FAIL, error.seen)
     except PremiseError as error:
         return _cell(trigger, kind, CellVerdict.ERROR, error.seen)
     used = engines.growth(engines_before, guest.device_counters()).total

@@ -195,7 +195,7 @@ def run(session: Run) -> None:
             "enough of everything for a verdict: "
             + "; ".join(f"{check.name}: {check.awaited}" for check in missing),
             "; ".join(f"{check.name}: {check.seen}" for check in missing),
-            hint="give it more time (--set run_ms=N, max_run_ms=N)",
+            hint="give it more time (--set run_ms=N --set max_run_ms=N)",
         )
 
 

@@ -67,7 +67,6 @@ bool memory_block_movable(uint64_t block)
 	return movable;
 }
 
-
 static int set_state(uint64_t block, const char *state)
 {
 	char path[96];

@@ -33,7 +33,6 @@ static void *write_pages(void *argument)
 	while (!over(stress)) {
 		size_t page = writer->first_page + writer->task +
 			      chance_below(&chance, mine) * stress->writers;
-
 		unsigned int more = chance_below(&chance, STAYS_ONE_IN) ? 0 : STAY_WRITES;
 
 		/* What was found wrong once would be found wrong again. */
