@@ -134,15 +134,22 @@ def cell_checks(
         topology: the machine's; bounce buffers limit the length of a copy.
     """
     nothing = needed_nothing(trigger, kind, found)
-    made = [] if nothing else [_moved(trigger, kind, found)]
-    if found.integrity is not None:
-        contents = checks.integrity(found.integrity, found.pages)
-        made = [contents, _survived(trigger, kind, found), *made]
+    made = preserved(trigger, kind, found)
+    if not nothing:
+        made.append(_moved(trigger, kind, found))
     if not offload:
         return [*made, *_not_offloaded(found)]
     if moves(trigger, kind) and kind.offloaded and not nothing:
         return [*made, *_offloaded(trigger, found, topology)]
     return [*made, _others_offloaded(found)]
+
+
+def preserved(trigger: Trigger, kind: Kind, found: Found) -> list[Check]:
+    """That a region is what it was, wherever it lies now; empty if nobody could look at it."""
+    if found.integrity is None:
+        return []
+    contents = checks.integrity(found.integrity, found.pages)
+    return [contents, _survived(trigger, kind, found)]
 
 
 _KNOWN = "known bug "

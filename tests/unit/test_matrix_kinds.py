@@ -10,6 +10,7 @@ import signal
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,9 +20,10 @@ from lab.build import disks
 from lab.build.disks import BLOCK_BYTES, DISKS, build_disks, list_blocks
 from lab.cache import Cache
 from lab.checkout import ROOT
-from lab.config import Topology
+from lab.config import LabFile, Topology
 from lab.errors import BuildError, PremiseError, ProgramDied
 from lab.experiments import checks, matrix
+from lab.experiments.base import Findings
 from lab.experiments.matrix_cells import (
     CHANGES,
     KINDS,
@@ -43,7 +45,7 @@ from lab.experiments.matrix_checks import (
 )
 from lab.machine.jobs import JobResult
 from lab.progress import SilentProgress
-from lab.results import CellVerdict, Check, DeviceCounters, Integrity
+from lab.results import Cell, CellVerdict, Check, DeviceCounters, Integrity
 
 MIGRATE = IMAGES / "workloads" / "migrate"
 BY_NAME = {kind.name: kind for kind in KINDS}
@@ -308,6 +310,42 @@ def test_a_program_that_a_migration_kills_is_no_missing_premise() -> None:
     check = checks.died("mbind of anon: programs", caught.value)
     assert not check.held
     assert "SIGSEGV" in check.seen
+
+
+def run_cell(
+    monkeypatch: pytest.MonkeyPatch, *attempts: Found, ended_early: str | None = None
+) -> tuple[Cell, list[Check], int]:
+    """One cell of compaction whose attempts come to these: its checks, and attempts left over."""
+    left = list(attempts)
+    monkeypatch.setattr(matrix, "_migrate", lambda *_: (left.pop(0), ended_early))
+    findings = Findings()
+    mode = SimpleNamespace(offload=matrix.Offload.OFF, machine=LabFile())
+    session: Any = SimpleNamespace(findings=findings, mode=mode)
+    cell = matrix._run_cell(session, None, BY_TRIGGER["compact_node"], BY_NAME["anon"])
+    return cell, findings.checks, len(left)
+
+
+def test_a_region_that_lies_elsewhere_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = replace(FOUND, asked=1, asked_moved=1)
+    cell, made, left = run_cell(monkeypatch, elsewhere, FOUND, FOUND)
+    assert (cell.verdict, left) == (CellVerdict.PASS, 1)
+    assert [check.name for check in made].count("compact_node of anon: moved") == 1
+    cell, made, left = run_cell(monkeypatch, *[elsewhere] * 4)
+    assert (cell.verdict, made, left) == (CellVerdict.ERROR, [], 1)
+    assert "1 of 4 pages" in str(cell.why)
+
+
+def test_what_was_done_to_a_region_that_lies_elsewhere_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    elsewhere = replace(FOUND, asked=1, asked_moved=1)
+    harmed = replace(elsewhere, lost="3 pages became soft-dirty")
+    cell, made, _ = run_cell(monkeypatch, harmed, FOUND)
+    assert cell.verdict is CellVerdict.FAIL
+    assert [check.name for check in made if not check.held] == ["compact_node of anon: survived"]
+    unseen = replace(elsewhere, integrity=None)
+    cell, _, left = run_cell(monkeypatch, unseen, FOUND, ended_early="exit status 1")
+    assert (cell.verdict, left) == (CellVerdict.ERROR, 1)
 
 
 def test_a_known_bug_is_a_verdict_of_its_own() -> None:
