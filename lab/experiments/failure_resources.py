@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 _DMA_DEBUG = "/sys/kernel/debug/dma-api"
 _KMEMLEAK = "/sys/kernel/debug/kmemleak"
 _BOUNCED = "/sys/kernel/debug/swiotlb/io_tlb_used"
+# What is freed in a slab is not a free page yet: slabs keep some of their own, and KASAN keeps
+# every object for a while (kasan_cache_shrink() of mm/kasan/common.c gives up those of a cache).
+_SHRINK_SLABS = (
+    *("/bin/busybox", "sh", "-c"),
+    "for at in /sys/kernel/slab/*/shrink; do if [ -e $at ]; then echo 1 > $at; fi; done",
+)
 # Functions of the copy offload; what other code of the kernel leaves is not its concern.
 _OURS = re.compile(r"\b(dcbm_\w+|migrate_\w+|pt_\w+|ae4_\w+)")
 
@@ -44,13 +50,20 @@ class Resources:
     bounce_slots: int | None = None
 
     @classmethod
-    def read(cls, guest: Guest) -> Resources:
+    def read(cls, guest: Guest, timeout_s: float) -> Resources:
         """What is in use now; caches that can be dropped are dropped before.
 
+        Args:
+            guest: whose.
+            timeout_s: host seconds that dropping them may take.
+
         Raises:
-            PremiseError: the kernel shows the numbers in another form.
+            PremiseError: they can't be dropped, or the kernel shows the numbers in another form.
         """
-        guest.write("/proc/sys/vm/drop_caches", "3")
+        guest.write("/proc/sys/vm/drop_caches", "3", timeout_s)
+        shrunk = guest.run(_SHRINK_SLABS, timeout_s)
+        if not shrunk.ok:
+            raise PremiseError("slabs without unused pages", shrunk.describe())
         guest.write("/proc/sys/vm/stat_refresh", "1")
         zones = guest.read("/proc/zoneinfo")
         isolated = _sum(r"^nr_isolated_\w+ (\d+)$", guest.read("/proc/vmstat"))

@@ -97,7 +97,7 @@ class Stage:
             self.checks += attempt_checks("sound", Expect(), first)
         if not all(check.held for check in self.checks):
             return False
-        self._before = Resources.read(guest)
+        self._before = Resources.read(guest, session.program_timeout_s)
         session.inject_faults()
         return True
 
@@ -133,7 +133,7 @@ class Stage:
     def finish(self) -> None:
         """Look at what is left behind, and put the sums into the record."""
         guest, findings = self._guest, self._session.findings
-        after = Resources.read(guest)
+        after = Resources.read(guest, self._session.program_timeout_s)
         self.checks += leak_checks(self._before, after, self._session.parameters.slack_pages)
         last = self._workload.end()
         if last is not None:

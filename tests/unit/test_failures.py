@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -180,8 +181,12 @@ class Files:
     def __init__(self, **files: str) -> None:
         self.files = files
         self.written: list[tuple[str, str]] = []
+        self.status = 0
 
-    def write(self, path: str, text: str) -> None:
+    def run(self, argv: Sequence[str], _timeout_s: float) -> JobResult:
+        return JobResult(tuple(argv), self.status, None, [], [], [])
+
+    def write(self, path: str, text: str, timeout_s: float = 0) -> None:
         if path.endswith("kmemleak") and "kmemleak" not in self.files:
             raise GuestFileError(path, 2)
         self.written.append((path, text))
@@ -195,9 +200,13 @@ class Files:
 
 def test_resources_are_read_with_what_the_per_cpu_lists_hold() -> None:
     files = {"zoneinfo": ZONEINFO, "vmstat": "nr_isolated_anon 4\nnr_isolated_file 1\n"}
-    assert Resources.read(cast(Any, Files(**files))) == Resources(140, 5)
+    guest = Files(**files)
+    assert Resources.read(cast(Any, guest), 1) == Resources(140, 5)
     debug = Files(**files, nr_total_entries="65536\n", num_free_entries="65530\n", io_tlb_used="2")
-    assert Resources.read(cast(Any, debug)) == Resources(140, 5, mappings=6, bounce_slots=2)
+    assert Resources.read(cast(Any, debug), 1) == Resources(140, 5, mappings=6, bounce_slots=2)
+    guest.status = 1
+    with pytest.raises(PremiseError, match="slabs without unused pages"):
+        Resources.read(cast(Any, guest), 1)
 
 
 def test_kmemleak_is_asked_for_functions_of_the_offload() -> None:
