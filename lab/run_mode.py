@@ -175,6 +175,7 @@ def run_mode(
                 findings=findings,
                 faults=options.faults,
                 program_timeout_s=program_timeout_s(plan, options, bench),
+                slowdown=bench.slowdown(plan),
             )
             if say is not None:
                 session.say = say

@@ -182,6 +182,7 @@ class Session(Generic[M, P]):
         findings: where results and checks go.
         faults: what the user asked to break.
         program_timeout_s: host seconds that a program in the guest may take.
+        slowdown: how many times longer than on a plain kernel things may take.
         say: shows one line of progress.
         armed: the kernel's own faults, once they are injected.
     """
@@ -192,6 +193,7 @@ class Session(Generic[M, P]):
     findings: Findings
     faults: tuple[Fault, ...] = ()
     program_timeout_s: float = 300.0
+    slowdown: float = 1.0
     say: Callable[[str], None] = lambda _text: None
     armed: list[kernel_faults.Armed] = field(default_factory=list)
 

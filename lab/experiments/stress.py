@@ -43,7 +43,8 @@ _DISK = "brd"
 class StressParameters(Parameters):
     """Parameters of ``stress``.
 
-    No scenarios means all of them, no ``run_ms`` the clock's own, no ``max_run_ms`` 16 times that.
+    No scenarios means all of them, no ``run_ms`` the clock's own, no ``max_run_ms`` 16 times that
+    and by as much more as the kernel's deadlines are longer.
     """
 
     scenarios: Annotated[
@@ -207,7 +208,7 @@ def _play_long_enough(session: Run, provider: Dcbm | None) -> tuple[Counted, lis
     parameters, mode = session.parameters, session.mode
     size = size_of(parameters, mode)
     time_ms = run_ms(parameters, mode.machine.clock)
-    longest_ms = parameters.max_run_ms or time_ms * _STRETCH**2
+    longest_ms = parameters.max_run_ms or time_ms * _STRETCH**2 * session.slowdown
     played: list[int] = []
     session.findings.details["run_ms"] = played
     session.inject_faults()

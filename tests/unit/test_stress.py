@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -12,6 +12,7 @@ from lab.checkout import ROOT
 from lab.config import Clock, LabFile, Topology
 from lab.errors import ConfigError, PremiseError
 from lab.experiments import stress, stress_scenarios
+from lab.experiments.base import Findings, Session
 from lab.experiments.stress import EXPERIMENT, StressMode, StressParameters, run_ms, size_of
 from lab.experiments.stress_checks import (
     Counted,
@@ -302,3 +303,26 @@ def test_a_rival_can_be_left_out() -> None:
 def test_each_clock_has_its_own_length() -> None:
     assert run_ms(StressParameters(), Clock.VIRTUAL) < run_ms(StressParameters(), Clock.HOST)
     assert run_ms(StressParameters(run_ms=50), Clock.HOST) == 50
+
+
+@pytest.mark.parametrize(
+    ("slowdown", "max_run_ms", "lengths"),
+    [(1.0, None, [50, 200, 800]), (8.0, None, [50, 200, 800, 3200]), (8.0, 300, [50, 200])],
+)
+def test_too_little_is_played_longer_and_longer(
+    monkeypatch: pytest.MonkeyPatch, slowdown: float, max_run_ms: int | None, lengths: list[int]
+) -> None:
+    played = []
+    monkeypatch.setattr(stress, "_play", lambda _session, _provider, ms: played.append(ms))
+    few = Check(name="writes", held=False, awaited="many", seen="few")
+    monkeypatch.setattr(stress, "idle_checks", lambda *_, **__: [few])
+    monkeypatch.setattr(stress, "only_too_little", lambda *_: True)
+    session = Session(
+        guest=cast(Any, None),
+        mode=planned()["writers"],
+        parameters=StressParameters(run_ms=50, max_run_ms=max_run_ms),
+        findings=Findings(),
+        slowdown=slowdown,
+    )
+    stress._play_long_enough(session, None)
+    assert played == lengths == session.findings.details["run_ms"]
