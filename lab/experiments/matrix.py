@@ -44,6 +44,7 @@ from lab.experiments.matrix_checks import (
 )
 from lab.experiments.matrix_machine import (
     command_line,
+    early_mib,
     kernel_lacks,
     machine_lacks,
     modules_for,
@@ -135,7 +136,7 @@ def plan(lab: LabFile, parameters: MatrixParameters) -> list[MatrixMode]:
             _PURPOSES[offload],
             patched=offload is not Offload.NO_SERIES,
             machine=lab,
-            command_line=command_line(lab.topology),
+            command_line=command_line(lab.topology, early_mib(lab.kernel.variant)),
             modules=modules if offload is Offload.NO_SERIES else (*modules, "dcbm"),
             offload=offload,
             cells=cells,

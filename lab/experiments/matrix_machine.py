@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from lab.config import LabFile, Node, Topology
+from lab.config import LabFile, Node, Topology, Variant
 from lab.errors import PremiseError
 from lab.experiments.matrix_cells import KINDS, TRIGGERS, Promise, Trigger
 
@@ -30,33 +30,48 @@ _BLOCK_MIB = 128
 _MOVABLE_MIB = 2 * _BLOCK_MIB
 # What is left of node 0 for the kernel, at least.
 _KERNEL_MIB = 256
+# KASAN's shadow is an eighth of the machine's memory, and the early kernel has it at node 0's end,
+# too: with 1,696 MiB it left 54 of 288 MiB.
+_SHADOW_MIB = 320
+
+
+def early_mib(variant: Variant) -> int:
+    """What a kernel reserves early at the end of node 0 beside what a plain one does."""
+    return _SHADOW_MIB if variant is Variant.KASAN else 0
 
 
 def with_nodes(lab: LabFile) -> LabFile:
     """`lab` with the matrix's nodes, unless it names nodes itself."""
     if "nodes" in lab.topology.model_fields_set:
         return lab
-    topology = lab.topology.model_copy(update={"nodes": _NODES})
+    first, *others = _NODES
+    mib = first.memory_mib + early_mib(lab.kernel.variant)
+    nodes = (first.model_copy(update={"memory_mib": mib}), *others)
+    topology = lab.topology.model_copy(update={"nodes": nodes})
     return lab.model_copy(update={"topology": topology})
 
 
-def movable_mib(topology: Topology) -> int:
-    """How much of node 0 is to be in ZONE_MOVABLE, from a block's start on; 0 where none can be."""
+def movable_mib(topology: Topology, early: int = 0) -> int:
+    """How much of node 0 is to be in ZONE_MOVABLE, from a block's start on; 0 where none can be.
+
+    `early` MiB of it the kernel will have taken before.
+    """
     if sum(node.memory_mib for node in topology.nodes) >= _HIGH_MEMORY_MIB:
         return 0
     node_mib = topology.nodes[0].memory_mib
     blocks_mib = (node_mib - _KERNEL_MIB) // _BLOCK_MIB * _BLOCK_MIB
-    return min(_MOVABLE_MIB, blocks_mib) + node_mib % _BLOCK_MIB if blocks_mib > 0 else 0
+    wanted_mib = _MOVABLE_MIB + early // _BLOCK_MIB * _BLOCK_MIB
+    return min(wanted_mib, blocks_mib) + node_mib % _BLOCK_MIB if blocks_mib > 0 else 0
 
 
-def command_line(topology: Topology) -> tuple[str, ...]:
+def command_line(topology: Topology, early: int = 0) -> tuple[str, ...]:
     """Words for the kernel that make the movable zone.
 
     ``kernelcore=`` is what all nodes together keep out of it, spread evenly, and a node that is too
     small gives what it has (mm/mm_init.c, find_zone_movable_pfns_for_nodes). The hole below 1 MiB
     is not counted: one MiB less lets the zone begin on the boundary after rounding.
     """
-    movable = movable_mib(topology)
+    movable = movable_mib(topology, early)
     if not movable:
         return ()
     each_mib = topology.nodes[0].memory_mib - movable - 1

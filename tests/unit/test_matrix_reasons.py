@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from lab.checkout import IMAGES
-from lab.config import LabFile, Node, Topology
+from lab.config import Kernel, LabFile, Node, Topology, Variant
 from lab.errors import PremiseError
 from lab.experiments import matrix, matrix_machine
 from lab.experiments.matrix_cells import (
@@ -154,6 +154,21 @@ def test_the_default_machine_has_what_every_trigger_needs() -> None:
     assert plan[0].command_line == ("kernelcore=1150M",)
     assert {"compact_trigger", "contig_trigger", "hwpoison_inject"} <= set(plan[0].modules)
     assert len({mode.command_line for mode in plan}) == 1
+
+
+def test_the_shadow_of_kasan_has_room_beside_what_every_trigger_needs() -> None:
+    kernel = Kernel(variant=Variant.KASAN)
+    (mode, *_) = matrix.plan(LabFile(kernel=kernel), matrix.MatrixParameters())
+    plain = matrix.plan(LabFile(), matrix.MatrixParameters())[0]
+    topology = mode.machine.topology
+    early = matrix_machine.early_mib(Variant.KASAN)
+    more = matrix_machine.movable_mib(topology, early) - matrix_machine.movable_mib(
+        plain.machine.topology
+    )
+    assert more == early > sum(node.memory_mib for node in topology.nodes) / 8
+    # As much for the kernel as otherwise.
+    assert mode.command_line == plain.command_line
+    assert all(matrix_machine.machine_lacks(topology, trigger) is None for trigger in TRIGGERS)
 
 
 def test_the_lab_files_nodes_stay_as_they_are() -> None:
