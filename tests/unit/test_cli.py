@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from records import compaction_mode, ended, record
-from test_run import ScriptedBench
+from scripted import ScriptedBench
 from typer.testing import CliRunner, Result
 
 from lab import cli

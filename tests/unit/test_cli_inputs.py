@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scripted import ScriptedBench
 from test_cli import call
 from test_cli import own as own  # noqa: PLC0414 - a fixture
-from test_run import ScriptedBench
 
 from lab import each
 from lab.build import series_check

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from native import IMAGES, compile_c
 from records import record
-from test_run import ScriptedBench, ScriptedGuest
+from scripted import ScriptedBench, ScriptedGuest
 from typer.testing import CliRunner, Result
 
 from lab import cli, cli_exec

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from records import BOOT, KERNEL, QEMU
+from scripted import ScriptedBench, carry_out, experiment, passing, raising
 
 from lab.config import Engine, LabFile
 from lab.errors import (
@@ -27,115 +27,13 @@ from lab.errors import (
     PremiseError,
     ProgramDied,
 )
-from lab.experiments.base import Experiment, Fault, ModePlan, Parameters, Session
+from lab.experiments.base import Experiment, ModePlan, Parameters, Session
 from lab.machine.health import Kind, Report
 from lab.progress import SilentProgress
-from lab.results import BootIdentity, Check, DeviceCounters, KernelIdentity, Outcome, Record
+from lab.results import Check, Outcome
 from lab.run import run_experiment
 from lab.run_folder import RunFolder
 from lab.run_mode import RunOptions
-from lab.variants import slowdown
-
-
-class ScriptedGuest:
-    """Stands where a guest would; `abort` works as it has to."""
-
-    def __init__(self) -> None:
-        self.aborted = threading.Event()
-        self.injected: list[tuple[str, str, dict[str, object]]] = []
-        self.told: list[Report] = []
-        self.hits = 1
-
-    def abort(self) -> None:
-        self.aborted.set()
-
-    def reports(self) -> list[Report]:
-        return self.told
-
-    def faults(self) -> list[dict[str, Any]]:
-        return [{"id": 1, "device": "dma0", "kind": "flip-byte", "hits": self.hits}]
-
-    def inject_fault(self, device: str, kind: str, **arguments: object) -> int:
-        self.injected.append((device, kind, arguments))
-        return 1
-
-
-class ScriptedBench:
-    def __init__(self) -> None:
-        self.kernels = [KERNEL]
-        self.qemu_version = "10.0.13"
-        self.accelerator = "tcg"
-        self.guests: dict[str, ScriptedGuest] = {}
-
-        self.qemu_identity = QEMU
-
-    def keep(self, folder: Path) -> None:
-        """There are no patches."""
-
-    def boot_of(self, mode: ModePlan) -> BootIdentity:
-        return BOOT
-
-    def kernel_of(self, mode: ModePlan) -> KernelIdentity:
-        return KERNEL.model_copy(update={"series": "c" * 64 if mode.patched else None})
-
-    def coverage_notes(self, mode: ModePlan) -> Path | None:
-        return None
-
-    def slowdown(self, mode: ModePlan) -> float:
-        return slowdown(mode.machine.kernel.variant)
-
-    @contextmanager
-    def boot(self, mode: ModePlan, folder: Path, on_start: Callable[[Any], None]) -> Iterator[Any]:
-        (folder / "console.log").write_text("Linux version\n")
-        self.guests[mode.name] = ScriptedGuest()
-        on_start(self.guests[mode.name])
-        yield self.guests[mode.name]
-
-
-def passing(session: Session[Any, Any]) -> None:
-    session.findings.pages_migrated = 7
-    session.findings.check(Check(name="c", held=True, awaited="a", seen="s"))
-
-
-def experiment(
-    run: Callable[[Session[Any, Any]], None], names: tuple[str, ...] = ("one",)
-) -> Experiment[ModePlan, Parameters]:
-    return Experiment(
-        name="scripted",
-        purpose="for tests",
-        parameters=Parameters,
-        plan=lambda lab, _parameters: [ModePlan(name, "", False, lab) for name in names],
-        run=run,
-    )
-
-
-def carry_out(
-    what: Experiment[Any, Any],
-    folder: Path,
-    options: RunOptions | None = None,
-    bench: ScriptedBench | None = None,
-) -> Record:
-    with RunFolder(folder, what.name, datetime(2026, 1, 1, tzinfo=UTC)) as at:
-        record = run_experiment(
-            what,
-            LabFile(),
-            what.parameters(),
-            prepare=lambda _modes, _progress: bench or ScriptedBench(),
-            folder=at,
-            options=options or RunOptions(),
-            progress=SilentProgress(),
-        )
-    assert Record.read(folder / "record.json") == record
-    return record
-
-
-def raising(error: Exception) -> Callable[[Session[Any, Any]], None]:
-    def run(session: Session[Any, Any]) -> None:
-        passing(session)
-        raise error
-
-    return run
-
 
 ENDS = [
     (GuestCrash("a", "s", excerpt="BUG: x"), Outcome.CRASH),
@@ -261,20 +159,6 @@ def test_modes_run_at_once_and_stay_in_order(tmp_path: Path) -> None:
     ]
 
 
-def test_faults_are_injected_and_their_hits_recorded(tmp_path: Path) -> None:
-    def run(session: Session[Any, Any]) -> None:
-        session.inject_faults()
-        passing(session)
-
-    bench = ScriptedBench()
-    fault = Fault("dma0", "flip-byte", {"nth": 100})
-    record = carry_out(experiment(run), tmp_path, RunOptions(faults=(fault,)), bench)
-    assert bench.guests["one"].injected == [("dma0", "flip-byte", {"nth": 100})]
-    assert record.modes[0].details["faults"][0]["hits"] == 1
-    assert record.modes[0].notes == []
-    assert record.parameters["faults"] == [{"device": "dma0", "kind": "flip-byte", "nth": 100}]
-
-
 def test_an_interrupt_ends_a_guest_that_still_boots(tmp_path: Path) -> None:
     booting = threading.Event()
 
@@ -356,37 +240,6 @@ def test_what_the_kernel_reports_until_its_end_is_in_the_record(
     assert record.modes[0].details["kernel_reports"] == [str(WARNING)]
 
 
-@pytest.mark.parametrize(
-    ("patched", "descriptors", "hits", "noted"),
-    [
-        (True, 5, 0, True),
-        (True, 0, 0, True),
-        (False, 5, 0, True),
-        (False, 0, 0, False),
-        (True, 5, 1, False),
-    ],
-)
-def test_a_fault_that_never_strikes_is_noted_but_for_idle_baselines(
-    tmp_path: Path, patched: bool, descriptors: int, hits: int, noted: bool
-) -> None:
-    def run(session: Session[Any, Any]) -> None:
-        session.inject_faults()
-        session.guest.hits = hits  # type: ignore[attr-defined]
-        session.findings.device = DeviceCounters(
-            descriptors=descriptors, bytes=0, interrupts=0, errors=0
-        )
-        passing(session)
-
-    what = Experiment(
-        "scripted", "", Parameters, lambda lab, _p: [ModePlan("one", "", patched, lab)], run
-    )
-    record = carry_out(what, tmp_path, RunOptions(faults=(Fault("dma0", "flip-byte"),)))
-    assert record.outcome is Outcome.PASS
-    assert [("flip-byte in dma0 never struck" in note) for note in record.modes[0].notes] == (
-        [True] if noted else []
-    )
-
-
 def test_the_record_says_whether_a_guest_came_up(tmp_path: Path) -> None:
     class NoQemu(ScriptedBench):
         @contextmanager
@@ -402,62 +255,6 @@ def test_the_record_says_whether_a_guest_came_up(tmp_path: Path) -> None:
     one, two = carry_out(what, tmp_path, bench=NoQemu()).modes
     assert (one.outcome, one.booted) == (Outcome.ERROR, False)
     assert (two.outcome, two.booted) == (Outcome.ERROR, True)
-
-
-class IdleFault:
-    """A fault of the kernel's that struck `hits` times, in the engines' caches or in others."""
-
-    device = "kernel"
-
-    def __init__(self, kind: str, *, only_engines: bool, hits: int) -> None:
-        self.kind, self.only_engines, self.hits = kind, only_engines, hits
-        self.armed = True
-
-    def release(self) -> None:
-        self.armed = False
-
-    def describe(self) -> dict[str, Any]:
-        assert not self.armed, "counted before it was taken back"
-        return {"kind": self.kind, "set": {}, "struck": self.hits}
-
-
-@pytest.mark.parametrize(
-    ("patched", "descriptors", "fault", "outcome"),
-    [
-        # What fails in any code has to fail in a baseline; idle engines ask for no descriptor.
-        (False, 0, IdleFault("fail_page_alloc", only_engines=False, hits=0), Outcome.ERROR),
-        (False, 0, IdleFault("fail_page_alloc", only_engines=False, hits=1), Outcome.PASS),
-        (False, 0, IdleFault("failslab", only_engines=True, hits=0), Outcome.PASS),
-        (False, 5, IdleFault("failslab", only_engines=True, hits=0), Outcome.ERROR),
-        (True, 0, IdleFault("failslab", only_engines=True, hits=0), Outcome.ERROR),
-        (True, 5, IdleFault("failslab", only_engines=False, hits=0), Outcome.ERROR),
-        (True, 5, IdleFault("failslab", only_engines=True, hits=2), Outcome.PASS),
-    ],
-)
-def test_a_fault_of_the_kernel_that_never_strikes_is_an_error(
-    tmp_path: Path, patched: bool, descriptors: int, fault: Any, outcome: Outcome
-) -> None:
-    def run(session: Session[Any, Any]) -> None:
-        session.armed.append(fault)
-        session.findings.device = DeviceCounters(
-            descriptors=descriptors, bytes=0, interrupts=0, errors=0
-        )
-        passing(session)
-
-    what = Experiment(
-        "scripted", "", Parameters, lambda lab, _p: [ModePlan("one", "", patched, lab)], run
-    )
-    record = carry_out(what, tmp_path, RunOptions(faults=(Fault("kernel", fault.kind),)))
-    assert record.outcome is outcome
-    if outcome is Outcome.ERROR:
-        assert "none failed: nothing was tested" in (record.modes[0].error or "")
-
-
-def test_a_fault_of_the_kernel_that_is_never_armed_is_an_error(tmp_path: Path) -> None:
-    options = RunOptions(faults=(Fault("kernel", "failslab"),))
-    record = carry_out(experiment(passing), tmp_path, options)
-    assert record.outcome is Outcome.ERROR
-    assert "never injects what was asked for" in (record.modes[0].error or "")
 
 
 def test_each_mode_says_on_what_it_ran(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 from records import compaction_mode, record
+from scripted import ScriptedBench
 from test_cli import OWN, call
 from test_cli_inputs import DIFF, kernel_tree
-from test_run import ScriptedBench
 
 import lab.bench
 import lab.replay

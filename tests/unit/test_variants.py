@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from test_run import ScriptedBench, experiment
+from scripted import ScriptedBench, experiment
 
 from lab import bench
 from lab.bench import SESSION_TIMEOUT_S, BuiltBench
