@@ -15,6 +15,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "held_signals.h"
 #include "kernel_state.h"
 #include "options.h"
 #include "pattern.h"
@@ -150,19 +151,6 @@ static void verify(struct fragments *fragments)
 	report_end();
 }
 
-static void await_signal(const sigset_t *signals, struct fragments *fragments)
-{
-	int number;
-
-	do
-		number = sigwaitinfo(signals, NULL);
-	while (number < 0 && errno == EINTR);
-	if (number < 0)
-		fail(EXIT_FAILED, errno, "waiting for a signal failed");
-	if (number == SIGUSR1)
-		verify(fragments);
-}
-
 /* Nothing may end or enlarge this process behind the experiment's back. */
 static void protect(void)
 {
@@ -185,14 +173,11 @@ int main(int argc, char **argv)
 	struct node_memory before, after;
 	struct fragments fragments;
 	uint64_t times_ns[3];
-	sigset_t signals;
 	size_t most;
 
 	options_read(argc, argv, usage, numbers, flags);
-	sigemptyset(&signals);
-	sigaddset(&signals, SIGUSR1);
-	sigaddset(&signals, SIGTERM);
-	sigprocmask(SIG_BLOCK, &signals, NULL);
+	signal_hold(SIGUSR1);
+	signal_hold(SIGTERM);
 	pin_to_cpu(cpu);
 	protect();
 	node_memory_read(&before, node);
@@ -219,6 +204,7 @@ int main(int argc, char **argv)
 	       before.order9_blocks, after.order9_blocks, times_ns[1] - times_ns[0],
 	       times_ns[2] - times_ns[1]);
 	report_end();
-	await_signal(&signals, &fragments);
+	if (signal_await() == SIGUSR1)
+		verify(&fragments);
 	return 0;
 }

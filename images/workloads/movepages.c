@@ -20,6 +20,7 @@
 
 #include "cpu_time.h"
 #include "folio_size.h"
+#include "held_signals.h"
 #include "kernel_state.h"
 #include "latency_watch.h"
 #include "move_tasks.h"
@@ -306,20 +307,6 @@ static void move(struct workload *workload, unsigned long round, unsigned long f
 	report_end();
 }
 
-static void await_signal(void)
-{
-	sigset_t signals;
-	int number;
-
-	sigemptyset(&signals);
-	sigaddset(&signals, SIGUSR1);
-	do
-		number = sigwaitinfo(&signals, NULL);
-	while (number < 0 && errno == EINTR);
-	if (number < 0)
-		fail(EXIT_FAILED, errno, "waiting for a signal failed");
-}
-
 /*
  * Who still writes to a page that is in use writes over what it is used for: new
  * contents, which no copy of the earlier ones can be mistaken for.
@@ -335,7 +322,7 @@ static void stay(struct workload *workload)
 		pattern_fill(workload->kept[at], workload->size_bytes, workload->generation);
 	report("{\"event\":\"ready\"}");
 	report_end();
-	await_signal();
+	signal_await();
 	for (at = 0; at < workload->nr_kept; at++)
 		for (i = 0; i < workload->pages; i++)
 			verify_page(&verification, workload->kept[at] + i * PAGE_BYTES,
@@ -391,12 +378,9 @@ int main(int argc, char **argv)
 {
 	struct workload workload = { .rounds = 1, .tasks = 1, .cpus = 1 };
 	unsigned long round;
-	sigset_t signals;
 
 	read_options(argc, argv, &workload);
-	sigemptyset(&signals);
-	sigaddset(&signals, SIGUSR1);
-	sigprocmask(SIG_BLOCK, &signals, NULL);
+	signal_hold(SIGUSR1);
 	pin_to_cpu(workload.cpu);
 	prepare(&workload);
 	if (workload.cpu_account)

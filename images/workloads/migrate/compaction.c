@@ -137,18 +137,10 @@ static void fragment(struct cell *cell)
 /* What is below all holes in their zone has a free page above it, and is to move. */
 static void make_holes(struct cell *cell)
 {
-	size_t i;
-
 	give_back(is_hole);
 	/* Without that many free pages above them the kernel wouldn't try. */
 	watermarks_lower();
-	cell->asked = calloc(cell->pages, sizeof(*cell->asked));
-	if (!cell->asked)
-		fail(EXIT_FAILED, ENOMEM, "no memory for %zu pages", cell->pages);
-	for (i = 0; i < cell->pages; i++)
-		cell->asked[i] = cell->frames_before[i] < low_end &&
-				 memory_block_movable(cell->frames_before[i] /
-						      memory_block_frames());
+	memory_blocks_ask(cell, low_end);
 }
 
 static int pull_node(struct cell *cell)

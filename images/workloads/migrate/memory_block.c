@@ -67,6 +67,21 @@ bool memory_block_movable(uint64_t block)
 	return movable;
 }
 
+void memory_blocks_ask(struct cell *cell, uint64_t end)
+{
+	uint64_t block_frames = memory_block_frames();
+	size_t i;
+
+	cell->asked = calloc(cell->pages, sizeof(*cell->asked));
+	if (!cell->asked)
+		fail(EXIT_FAILED, ENOMEM, "no memory for %zu pages", cell->pages);
+	for (i = 0; i < cell->pages; i++) {
+		uint64_t frame = cell->frames_before[i];
+
+		cell->asked[i] = frame < end && memory_block_movable(frame / block_frames);
+	}
+}
+
 static int set_state(uint64_t block, const char *state)
 {
 	char path[96];
@@ -89,7 +104,6 @@ static bool online_again(void)
  */
 static size_t ask_for_movable(struct cell *cell)
 {
-	uint64_t block_frames = memory_block_frames();
 	size_t count = memory_blocks_of(cell, &offline), kept = 0, i;
 
 	for (i = 0; i < count; i++)
@@ -97,11 +111,7 @@ static size_t ask_for_movable(struct cell *cell)
 			offline[kept++] = offline[i];
 	if (!kept)
 		fail(EXIT_PREMISE, 0, "no memory block of the region is in ZONE_MOVABLE");
-	cell->asked = calloc(cell->pages, sizeof(*cell->asked));
-	if (!cell->asked)
-		fail(EXIT_FAILED, ENOMEM, "no memory for %zu pages", cell->pages);
-	for (i = 0; i < cell->pages; i++)
-		cell->asked[i] = memory_block_movable(cell->frames_before[i] / block_frames);
+	memory_blocks_ask(cell, UINT64_MAX);
 	return kept;
 }
 

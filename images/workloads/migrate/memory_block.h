@@ -21,4 +21,10 @@ uint64_t memory_block_frames(void);
 /* Whether all of a block is in ZONE_MOVABLE. */
 bool memory_block_movable(uint64_t block);
 
+/*
+ * Asks only for those pages of the region that are in a movable block, and in a frame
+ * below `end`.
+ */
+void memory_blocks_ask(struct cell *cell, uint64_t end);
+
 #endif

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "cell.h"
+#include "held_signals.h"
 #include "kernel_state.h"
 #include "options.h"
 #include "region.h"
@@ -121,20 +122,6 @@ static void report_ready(const struct cell *cell)
 	report_end();
 }
 
-static void await_start(void)
-{
-	sigset_t signals;
-	int number;
-
-	sigemptyset(&signals);
-	sigaddset(&signals, SIGUSR1);
-	do
-		number = sigwaitinfo(&signals, NULL);
-	while (number < 0 && errno == EINTR);
-	if (number < 0)
-		fail(EXIT_FAILED, errno, "waiting for a signal failed");
-}
-
 /*
  * A folio of a file that was split is unmapped, whatever became of its pages: unmap_folio()
  * of mm/huge_memory.c. Those that are in the page cache still are mapped again.
@@ -239,7 +226,7 @@ static void run(struct cell *cell, const struct trigger *trigger, const struct f
 	cell->frames_before = frames_of(cell);
 	cell->state = state_read(cell);
 	report_ready(cell);
-	await_start();
+	signal_await();
 	vmstat_read(&before);
 	start_ns = monotonic_ns();
 	error = trigger->pull(cell);
@@ -279,7 +266,6 @@ int main(int argc, char **argv)
 	const struct option_flag flags[] = { { NULL, NULL } };
 	const struct trigger *trigger;
 	const struct folio_kind *kind;
-	sigset_t signals;
 
 	if (argc == 2 && !strcmp(argv[1], "--list")) {
 		list();
@@ -292,9 +278,7 @@ int main(int argc, char **argv)
 	options_read(argc - 2, argv + 2, usage, numbers, flags);
 	if (cell.mib % 2)
 		fail(EXIT_USAGE, EINVAL, "--mib is no multiple of 2");
-	sigemptyset(&signals);
-	sigaddset(&signals, SIGUSR1);
-	sigprocmask(SIG_BLOCK, &signals, NULL);
+	signal_hold(SIGUSR1);
 	pin_to_cpu(cell.cpu);
 	run(&cell, trigger, kind);
 	return 0;

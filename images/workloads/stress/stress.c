@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include "held_signals.h"
 #include "kernel_state.h"
 #include "options.h"
 #include "region.h"
@@ -35,20 +36,6 @@ static const struct scenario *find_scenario(const char *name)
 	fail(EXIT_USAGE, EINVAL, "there is no such scenario");
 }
 
-static void await_start(void)
-{
-	sigset_t signals;
-	int number;
-
-	sigemptyset(&signals);
-	sigaddset(&signals, SIGUSR1);
-	do
-		number = sigwaitinfo(&signals, NULL);
-	while (number < 0 && errno == EINTR);
-	if (number < 0)
-		fail(EXIT_FAILED, errno, "waiting for a signal failed");
-}
-
 static void run(struct stress *stress, const struct scenario *scenario)
 {
 	static struct vmstat before, after;
@@ -61,7 +48,7 @@ static void run(struct stress *stress, const struct scenario *scenario)
 		pages_make(stress, &stress->pages);
 	report("{\"event\":\"ready\",\"pages\":%zu}", stress->pages.count);
 	report_end();
-	await_start();
+	signal_await();
 	vmstat_read(&before);
 	start_ns = monotonic_ns();
 	scenario->run(stress);
@@ -98,15 +85,12 @@ int main(int argc, char **argv)
 		{ NULL, NULL },
 	};
 	const struct scenario *scenario;
-	sigset_t signals;
 
 	if (argc < 2)
 		options_read(argc, argv, usage, numbers, flags);
 	scenario = find_scenario(argv[1]);
 	options_read(argc - 1, argv + 1, usage, numbers, flags);
-	sigemptyset(&signals);
-	sigaddset(&signals, SIGUSR1);
-	sigprocmask(SIG_BLOCK, &signals, NULL);
+	signal_hold(SIGUSR1);
 	run(&stress, scenario);
 	return 0;
 }
