@@ -24,7 +24,6 @@ import select
 import signal
 import sys
 import time
-from pathlib import Path
 
 GRACE_S = 5.0
 PR_SET_PDEATHSIG = 1
@@ -35,13 +34,16 @@ PIPE_FD = 0
 def descendants(ancestor: int) -> list[int]:
     """Process ids of all live descendants of `ancestor`, from one walk over /proc."""
     children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+    for name in os.listdir("/proc"):  # noqa: PTH208 - pathlib is most of the time to start
+        if not name.isdecimal():
+            continue
         try:
-            fields = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            with open(f"/proc/{name}/stat", "rb") as stat:  # noqa: PTH123
+                fields = stat.read().rpartition(b")")[2].split()
         except OSError:
             continue
-        if fields[0] != "Z":
-            children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+        if fields[0] != b"Z":
+            children.setdefault(int(fields[1]), []).append(int(name))
     found: list[int] = []
     todo = [ancestor]
     while todo:
