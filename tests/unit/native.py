@@ -3,13 +3,34 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
+from filelock import FileLock
 
 IMAGES = Path(__file__).resolve().parents[2] / "images"
 SOURCES = Path(__file__).resolve().parent / "guest_programs"
 _WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror"]
+
+
+def make_once(temporary: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """What `make` makes at a path, once in a session: every worker has the tests of a module."""
+    root = temporary.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    made = root / "made-once" / name
+    made.parent.mkdir(exist_ok=True)
+    with FileLock(f"{made}.lock"):
+        if not made.exists():
+            # A linker that is killed leaves half a program, and the next worker would run it.
+            folder = temporary.mktemp(name)
+            make(folder / name)
+            (folder / name).rename(made)
+    return made
 
 
 def compile_c(binary: Path, *sources: Path) -> Path:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from native import IMAGES, SOURCES, compile_c
+from native import IMAGES, SOURCES, compile_c, make_once
 
 DEADLINE_S = 30.0
 
@@ -52,8 +52,8 @@ class Agent:
 def agent_binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
     names = ("agent.c", "json.c", "line.c", "programs.c")
     sources = [IMAGES / "agent" / name for name in names]
-    binary = tmp_path_factory.mktemp("agent") / "agent"
-    return compile_c(binary, SOURCES / "pipe_mailbox.c", *sources)
+    sources.append(SOURCES / "pipe_mailbox.c")
+    return make_once(tmp_path_factory, "agent", lambda path: compile_c(path, *sources))
 
 
 @pytest.fixture

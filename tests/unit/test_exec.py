@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from native import IMAGES, compile_c
+from native import IMAGES, compile_c, make_once
 from records import record
 from scripted import ScriptedBench, ScriptedGuest
 from typer.testing import CliRunner, Result
@@ -262,7 +262,7 @@ def test_no_link_leads_a_file_outside(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = IMAGES / "agent" / "pack_changed.c"
-    return compile_c(tmp_path_factory.mktemp("pack") / "pack-changed", source)
+    return make_once(tmp_path_factory, "pack-changed", lambda path: compile_c(path, source))
 
 
 def packing(pack: Path, *words: object) -> subprocess.CompletedProcess[bytes]:

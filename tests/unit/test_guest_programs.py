@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from native import IMAGES, SOURCES, compile_c
+from native import IMAGES, SOURCES, compile_c, make_once
 
 # -- the JSON scanner ----------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def json_filter(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("json")
-    return compile_c(folder / "json_filter", SOURCES / "json_filter.c", IMAGES / "agent/json.c")
+    sources = [SOURCES / "json_filter.c", IMAGES / "agent/json.c"]
+    return make_once(tmp_path_factory, "json_filter", lambda path: compile_c(path, *sources))
 
 
 def scan(json_filter: Path, cases: list[bytes]) -> list[tuple[bool, int]]:
@@ -129,9 +129,9 @@ def test_bytes_are_cut_between_characters(json_filter: Path) -> None:
 
 @pytest.fixture(scope="module")
 def pattern_probe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pattern")
     sources = [IMAGES / "workloads" / name for name in ("pattern.c", "report.c")]
-    return compile_c(folder / "pattern_probe", SOURCES / "pattern_probe.c", *sources)
+    sources.append(SOURCES / "pattern_probe.c")
+    return make_once(tmp_path_factory, "pattern_probe", lambda path: compile_c(path, *sources))
 
 
 def probe(pattern_probe: Path, *arguments: str) -> dict[str, Any]:

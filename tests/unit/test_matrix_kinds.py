@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from native import IMAGES, SOURCES, compile_c
+from native import IMAGES, SOURCES, compile_c, make_once
 
 from lab.build import disks
 from lab.build.disks import BLOCK_BYTES, DISKS, build_disks, list_blocks
@@ -77,15 +77,18 @@ def failed(kind: Kind, found: Found, *, offload: bool = False) -> list[str]:
     return [check.name for check in made if not check.held]
 
 
+def make_migrate(path: Path) -> None:
+    compiler = shutil.which("gcc")
+    assert compiler
+    make = ["make", "-C", str(IMAGES), f"OUT={path.parent}", f"CC={compiler}", str(path)]
+    subprocess.run(make, check=True, capture_output=True)
+
+
 @pytest.fixture(scope="module")
 def listed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Names and purposes, as the guest's program tells them."""
-    out = tmp_path_factory.mktemp("migrate")
-    compiler = shutil.which("gcc")
-    assert compiler
-    make = ["make", "-C", str(IMAGES), f"OUT={out}", f"CC={compiler}", str(out / "migrate")]
-    subprocess.run(make, check=True, capture_output=True)
-    done = subprocess.run([out / "migrate", "--list"], check=True, capture_output=True, text=True)
+    migrate = make_once(tmp_path_factory, "migrate", make_migrate)
+    done = subprocess.run([migrate, "--list"], check=True, capture_output=True, text=True)
     events = [json.loads(line) for line in done.stdout.splitlines()]
     return {event["name"]: event["purpose"] for event in events if event["event"] == "kind"}
 
