@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "kernel_state.h"
 #include "stress.h"
 
 #define BLOCKS_MAX 256
@@ -145,8 +146,11 @@ static void cycle_memory(struct stress *stress, uint64_t task)
 	find_blocks(&blocks, stress->from);
 	refuse_holed(stress, &blocks);
 	while (!over(stress)) {
+		uint64_t before_ns = monotonic_ns();
+
 		cycle_block(stress, blocks.numbers[chance_below(&chance, blocks.count)]);
-		task_sleep_us(1000 + chance_below(&chance, 4000));
+		/* With instruments a cycle takes long, and nobody else would get anywhere. */
+		task_rest_us(before_ns, 1000 + chance_below(&chance, 4000));
 	}
 }
 
@@ -159,6 +163,8 @@ static void cycle_cpus(struct stress *stress, uint64_t task)
 	int error;
 
 	for (; !over(stress); cpu = cpu + 1 < all ? cpu + 1 : stress->cpus) {
+		uint64_t before_ns = monotonic_ns();
+
 		snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%lu/online", cpu);
 		error = file_put(path, "0");
 		if (!error) {
@@ -169,7 +175,7 @@ static void cycle_cpus(struct stress *stress, uint64_t task)
 		if (error)
 			tally_surprise(stress->tally, "CPU %lu: %s", cpu, strerror(error));
 		/* Whoever finds the lock of all hotplug taken tries again every 5 ms. */
-		task_sleep_us(6000 + chance_below(&chance, 4000));
+		task_rest_us(before_ns, 6000 + chance_below(&chance, 4000));
 	}
 }
 
@@ -191,10 +197,10 @@ static void run_hotplug(struct stress *stress)
 	uint64_t i;
 
 	for (i = 0; i < stress->movers; i++)
-		task_start(stress, i, mover_random);
+		task_start(stress, i, mover_with_rests);
 	/* These may run anywhere, also where nobody else does. */
 	stress->pin = false;
-	task_start(stress, stress->movers, mover_random);
+	task_start(stress, stress->movers, mover_with_rests);
 	task_start(stress, stress->movers + 1, cycle_memory);
 	task_start(stress, stress->movers + 2, cycle_cpus);
 	writers_run(stress, 0, stress->pages.count);

@@ -66,20 +66,37 @@ static void move_to(const struct stress *stress, char *start, size_t count, unsi
 	}
 }
 
-/* Runs of random length to a random node. */
+/* A run of random length, to a random node. */
+static void move_some(const struct stress *stress, struct chance *chance)
+{
+	const struct pages *pages = &stress->pages;
+	size_t first = chance_below(chance, pages->count);
+	size_t count = 1 + chance_below(chance, CHUNK_PAGES_MAX);
+
+	if (count > pages->count - first)
+		count = pages->count - first;
+	move_to(stress, pages->start + first * PAGE_BYTES, count,
+		chance_below(chance, 2) ? stress->to : stress->from);
+}
+
 void mover_random(struct stress *stress, uint64_t task)
 {
 	struct chance chance = chance_of(stress, task);
-	const struct pages *pages = &stress->pages;
+
+	while (!over(stress))
+		move_some(stress, &chance);
+}
+
+/* For scenarios in which others keep the pages from their writers, too. */
+void mover_with_rests(struct stress *stress, uint64_t task)
+{
+	struct chance chance = chance_of(stress, task);
 
 	while (!over(stress)) {
-		size_t first = chance_below(&chance, pages->count);
-		size_t count = 1 + chance_below(&chance, CHUNK_PAGES_MAX);
+		uint64_t before_ns = monotonic_ns();
 
-		if (count > pages->count - first)
-			count = pages->count - first;
-		move_to(stress, pages->start + first * PAGE_BYTES, count,
-			chance_below(&chance, 2) ? stress->to : stress->from);
+		move_some(stress, &chance);
+		task_rest_us(before_ns, 0);
 	}
 }
 
@@ -101,15 +118,14 @@ void mover_of_slice(struct stress *stress, uint64_t task)
 	bool there = true;
 
 	for (; !over(stress); there = !there) {
-		uint64_t before_ns = monotonic_ns(), took_us;
+		uint64_t before_ns = monotonic_ns();
 
 		move_to(stress, start, count, there ? stress->to : stress->from);
 		/*
 		 * Without a break nobody would ever find the pages mapped, nor with
 		 * one that is short beside the move of a kernel with instruments.
 		 */
-		took_us = (monotonic_ns() - before_ns) / 1000;
-		task_sleep_us(took_us > 1000 ? took_us : 1000);
+		task_rest_us(before_ns, 1000);
 	}
 }
 

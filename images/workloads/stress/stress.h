@@ -123,6 +123,8 @@ void task_start(struct stress *stress, uint64_t task,
 		void (*body)(struct stress *stress, uint64_t task));
 void tasks_end(struct stress *stress);
 void task_sleep_us(unsigned long us);
+/* Sleeps as long as it has worked since then, and that long at least. */
+void task_rest_us(uint64_t since_ns, unsigned long least_us);
 /* Runs a program, waits, returns its exit status or -1. */
 int task_run(char *const argv[]);
 /* Writes to a file: 0 or an errno. */
@@ -130,6 +132,7 @@ int file_put(const char *path, const char *text);
 
 /* movers.c: bodies of tasks that move the pages of the parent process. */
 void mover_random(struct stress *stress, uint64_t task);
+void mover_with_rests(struct stress *stress, uint64_t task);
 void mover_to_and_fro(struct stress *stress, uint64_t task);
 void mover_of_slice(struct stress *stress, uint64_t task);
 void mover_of_process(struct stress *stress, uint64_t task);

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "kernel_state.h"
 #include "region.h"
 #include "stress.h"
 
@@ -75,6 +76,13 @@ void task_sleep_us(unsigned long us)
 
 	while (nanosleep(&rest, &rest) && errno == EINTR)
 		;
+}
+
+void task_rest_us(uint64_t since_ns, unsigned long least_us)
+{
+	unsigned long took_us = (unsigned long)(monotonic_ns() - since_ns) / 1000;
+
+	task_sleep_us(took_us > least_us ? took_us : least_us);
 }
 
 int task_run(char *const argv[])
