@@ -158,8 +158,13 @@ def run(
         ),
     ] = False,
     jobs: Annotated[
-        int, typer.Option(min=1, help="Modes at once.", show_default="CPUs, at most 2")
-    ] = RunOptions().jobs,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Modes at once.",
+            show_default="CPUs, at most 2; one more rather than leave the last mode alone",
+        ),
+    ] = None,
     timeout: Annotated[
         float | None,
         typer.Option(

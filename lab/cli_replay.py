@@ -88,8 +88,13 @@ def replay(
         ),
     ] = False,
     jobs: Annotated[
-        int, typer.Option(min=1, help="Modes at once.", show_default="CPUs, at most 2")
-    ] = RunOptions().jobs,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Modes at once.",
+            show_default="CPUs, at most 2; one more rather than leave the last mode alone",
+        ),
+    ] = None,
 ) -> None:
     """Run a bundled run again and compare the records: 0 identical, 1 different, 3 no verdict."""
     signal.signal(signal.SIGTERM, terminate)
@@ -111,7 +116,7 @@ def replay(
 
 
 def _run_again(
-    bundled: RunBundle, chosen: Any, inputs: Inputs, output: Path | None, jobs: int
+    bundled: RunBundle, chosen: Any, inputs: Inputs, output: Path | None, jobs: int | None
 ) -> Path:
     """Say what differs, run the bundled run here, and return its folder."""
     from lab.bench import prepare  # noqa: PLC0415 - others start without

@@ -20,7 +20,7 @@ from pathlib import Path
 from lab.cache import MANIFEST, Cache, make_key
 from lab.config import Variant
 from lab.errors import HostError, LabError
-from lab.host import NEEDS, missing_packages
+from lab.host import MEMINFO, NEEDS, available_in, missing_packages
 from lab.manifest import read_manifest
 from lab.program import Program, run_program
 from lab.progress import Progress
@@ -37,7 +37,6 @@ KVM_DEVICE = Path("/dev/kvm")
 _BOOTED = re.compile(r"No working init found|VFS: Unable to mount root fs")
 _HOW_IT_ENDED = re.compile(r"exit status \d+|still running after \d+ s")
 _CPU_MODEL = Path("/proc/cpuinfo")
-_MEMORY = Path("/proc/meminfo")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -62,7 +61,7 @@ def check_host(cache: Cache) -> list[Finding]:
         Finding("packages", not missing, f"missing: {seen}" if missing else "all there", remedy)
     )
     findings.append(_check_room(cache))
-    findings.append(_check_memory(_MEMORY.read_text(encoding="utf-8")))
+    findings.append(_check_memory(MEMINFO.read_text(encoding="utf-8")))
     try:
         findings.append(Finding("package archive", True, find_mirror()))
     except HostError as error:
@@ -94,9 +93,7 @@ def _check_room(cache: Cache) -> Finding:
 
 
 def _check_memory(meminfo: str) -> Finding:
-    """From /proc/meminfo: what can be had without swapping."""
-    found = re.search(r"^MemAvailable:\s+(\d+) kB$", meminfo, re.MULTILINE)
-    free = int(found[1]) * 1024 if found else 0
+    free = available_in(meminfo)
     seen = f"{free / 1e9:.1f} GB available, {NEEDED_MEMORY_BYTES / 1e9:.1f} GB for two guests"
     remedy = "--jobs 1, or smaller nodes: --set topology.nodes.0.memory_mib=384"
     return Finding("memory", free >= NEEDED_MEMORY_BYTES, seen, remedy)

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Runs an experiment: every mode on a fresh boot, two at a time, and turns it all into a record.
+"""Runs an experiment: every mode on a fresh boot, some at a time, and turns it all into a record.
 
 Modes run in threads, each with a guest of its own. On the virtual clock their results do not
-depend on what else the host does, so running two at once changes the duration and nothing else.
+depend on what else the host does, so running some at once changes the duration and nothing else.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -20,11 +21,20 @@ from lab.config import LabFile
 from lab.errors import ConfigError, HostError, LabError
 from lab.experiments.base import Experiment, Findings, ModePlan, Parameters
 from lab.experiments.kernel_faults import DEVICE as KERNEL
+from lab.host import available_memory_bytes
 from lab.machine.argv import engine_ids
 from lab.progress import Progress
 from lab.results import HostFacts, Mode, Outcome, Record, worst
 from lab.run_folder import INPUTS, RunFolder, mode_folder_name
-from lab.run_mode import Bench, Running, RunOptions, describe, machine_facts, run_mode
+from lab.run_mode import (
+    Bench,
+    Running,
+    RunOptions,
+    describe,
+    machine_facts,
+    modes_at_once,
+    run_mode,
+)
 
 _POLL_S = 0.5
 
@@ -197,7 +207,10 @@ def _run_modes(
 ) -> list[Mode]:
     """Run the modes and return their results in the plan's order."""
     running = Running()
-    pool = ThreadPoolExecutor(max_workers=options.jobs, thread_name_prefix="mode")
+    jobs = options.jobs or modes_at_once(
+        len(plans), cpus=os.cpu_count() or 1, available_bytes=available_memory_bytes()
+    )
+    pool = ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="mode")
 
     def one(plan: ModePlan) -> Mode:
         at = folder.mode(plan.name)

@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -42,6 +41,8 @@ if TYPE_CHECKING:
     from lab.machine.guest import Guest
 
 MAX_DEFAULT_JOBS = 2
+# What a guest of the largest default topology takes, with QEMU around it.
+_GUEST_BYTES = 3 << 30
 
 
 class Bench(Protocol):
@@ -89,7 +90,7 @@ class RunOptions:
     """How to run, beside what to run.
 
     Attributes:
-        jobs: modes at once.
+        jobs: modes at once; None leaves it to the host, see `modes_at_once`.
         only: names of the modes to run; empty means all.
         faults: what to break in every mode.
         program_timeout_s: host seconds that a program in the guest may take; None is the usual
@@ -97,11 +98,22 @@ class RunOptions:
         quick: whether ``--quick`` chose the parameters; for the record.
     """
 
-    jobs: int = field(default_factory=lambda: min(os.cpu_count() or 1, MAX_DEFAULT_JOBS))
+    jobs: int | None = None
     only: tuple[str, ...] = ()
     faults: tuple[Fault, ...] = ()
     program_timeout_s: float | None = None
     quick: bool = False
+
+
+def modes_at_once(count: int, *, cpus: int, available_bytes: int) -> int:
+    """How many of `count` modes run at once unless the user says it.
+
+    A guest on the virtual clock keeps one CPU busy. Where the last mode would run alone, beside an
+    idle CPU, one more at once shares them all from the start, if there is memory for it.
+    """
+    at_once = max(1, min(cpus, MAX_DEFAULT_JOBS))
+    alone = at_once > 1 and count > at_once and count % at_once == 1
+    return at_once + (alone and available_bytes >= (at_once + 1) * _GUEST_BYTES)
 
 
 class Running:

@@ -33,7 +33,7 @@ from lab.progress import SilentProgress
 from lab.results import Check, Outcome
 from lab.run import run_experiment
 from lab.run_folder import RunFolder
-from lab.run_mode import RunOptions
+from lab.run_mode import RunOptions, modes_at_once
 
 ENDS = [
     (GuestCrash("a", "s", excerpt="BUG: x"), Outcome.CRASH),
@@ -141,6 +141,20 @@ def test_only_some_modes(tmp_path: Path) -> None:
     record = carry_out(what, tmp_path / "b", RunOptions(only=("four",)))
     assert record.outcome is Outcome.ERROR
     assert "'four'" in (record.error or "")
+
+
+@pytest.mark.parametrize(
+    ("count", "cpus", "gib", "at_once"),
+    [
+        *((count, 2, 16, 2) for count in (1, 2, 4, 6)),
+        *((count, 2, 16, 3) for count in (3, 5, 7)),
+        (5, 2, 8, 2),
+        (5, 1, 16, 1),
+        (5, 8, 16, 3),
+    ],
+)
+def test_the_last_mode_does_not_run_alone(count: int, cpus: int, gib: int, at_once: int) -> None:
+    assert modes_at_once(count, cpus=cpus, available_bytes=gib << 30) == at_once
 
 
 def test_modes_run_at_once_and_stay_in_order(tmp_path: Path) -> None:
