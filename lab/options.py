@@ -50,7 +50,7 @@ _LIMITS = {
     "probability-ppm": (1, 1_000_000),
     "queue": (0, 15),
 }
-_EXAMPLE = "dma0:flip-byte:nth=100,offset=5"
+_EXAMPLE = "dma0:flip-byte:nth=1000,offset=5"
 _FAULT = re.compile(
     rf"(?P<device>dma\d+|{KERNEL}):(?P<kind>[a-z][a-z0-9_-]*)(?::(?P<arguments>.+))?"
 )

@@ -94,7 +94,7 @@ def test_four_modes_pass_and_repeat_to_the_last_digit(tmp_path: Path) -> None:
 def test_a_flipped_byte_is_found_and_named(tmp_path: Path) -> None:
     result = dcbm_lab(
         *("run", "compaction", "--output", tmp_path / "run", "--mode", "dma", *SMALL),
-        *("--inject", "dma0:flip-byte:nth=100,offset=5"),
+        *("--inject", "dma0:flip-byte:nth=1000,offset=5"),
     )
     mode = only_mode(tmp_path / "run")
     assert result.returncode == Outcome.FAIL.exit_code, result.stdout + result.stderr

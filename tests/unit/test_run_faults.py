@@ -10,7 +10,7 @@ import pytest
 from scripted import ScriptedBench, carry_out, experiment, passing
 
 from lab.experiments.base import Experiment, Fault, ModePlan, Parameters, Session
-from lab.results import DeviceCounters, Outcome
+from lab.results import Check, DeviceCounters, Outcome
 from lab.run_mode import RunOptions
 
 
@@ -24,8 +24,19 @@ def test_faults_are_injected_and_their_hits_recorded(tmp_path: Path) -> None:
     record = carry_out(experiment(run), tmp_path, RunOptions(faults=(fault,)), bench)
     assert bench.guests["one"].injected == [("dma0", "flip-byte", {"nth": 100})]
     assert record.modes[0].details["faults"][0]["hits"] == 1
-    assert record.modes[0].notes == []
+    # A byte was changed, and the only check there is holds.
+    (note,) = record.modes[0].notes
+    assert note.startswith("flip-byte in dma0 struck, and no check saw it")
     assert record.parameters["faults"] == [{"device": "dma0", "kind": "flip-byte", "nth": 100}]
+
+
+def test_a_flipped_byte_that_a_check_sees_needs_no_note(tmp_path: Path) -> None:
+    def run(session: Session[Any, Any]) -> None:
+        session.inject_faults()
+        session.findings.check(Check(name="contents", held=False, awaited="a", seen="s"))
+
+    record = carry_out(experiment(run), tmp_path, RunOptions(faults=(Fault("dma0", "flip-byte"),)))
+    assert (record.outcome, record.modes[0].notes) == (Outcome.FAIL, [])
 
 
 @pytest.mark.parametrize(
@@ -54,9 +65,8 @@ def test_a_fault_that_never_strikes_is_noted_but_for_idle_baselines(
     )
     record = carry_out(what, tmp_path, RunOptions(faults=(Fault("dma0", "flip-byte"),)))
     assert record.outcome is Outcome.PASS
-    assert [("flip-byte in dma0 never struck" in note) for note in record.modes[0].notes] == (
-        [True] if noted else []
-    )
+    told = [note for note in record.modes[0].notes if "flip-byte in dma0 never struck" in note]
+    assert len(told) == noted
 
 
 class IdleFault:
