@@ -43,6 +43,7 @@ from lab.failures import (
 from lab.input_options import (
     ConfigOption,
     FragmentOption,
+    JobsOption,
     KernelOption,
     ModulesOption,
     SeriesOption,
@@ -157,14 +158,7 @@ def run(
             "(skip); 128 wrong usage (ends the bisection).",
         ),
     ] = False,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Modes at once.",
-            show_default="CPUs, at most 2; one more rather than leave the last mode alone",
-        ),
-    ] = None,
+    jobs: JobsOption = None,
     timeout: Annotated[
         float | None,
         typer.Option(

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from lab.errors import ConfigError
 from lab.failures import failures, terminate
-from lab.input_options import ConfigOption, KernelOption, ModulesOption
+from lab.input_options import ConfigOption, JobsOption, KernelOption, ModulesOption
 from lab.progress import Progress, open_progress
 from lab.report.console import print_record
 from lab.report.figures import harmless
@@ -87,14 +87,7 @@ def replay(
             "--run-its-code", help="Execute the Python file of a bundled experiment, unsandboxed."
         ),
     ] = False,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Modes at once.",
-            show_default="CPUs, at most 2; one more rather than leave the last mode alone",
-        ),
-    ] = None,
+    jobs: JobsOption = None,
 ) -> None:
     """Run a bundled run again and compare the records: 0 identical, 1 different, 3 no verdict."""
     signal.signal(signal.SIGTERM, terminate)

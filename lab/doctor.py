@@ -20,8 +20,9 @@ from pathlib import Path
 from lab.cache import MANIFEST, Cache, make_key
 from lab.config import Variant
 from lab.errors import HostError, LabError
-from lab.host import MEMINFO, NEEDS, available_in, missing_packages
+from lab.host import NEEDS, missing_packages
 from lab.manifest import read_manifest
+from lab.memory import available_bytes
 from lab.program import Program, run_program
 from lab.progress import Progress
 from lab.sources.archive import find_mirror
@@ -61,7 +62,7 @@ def check_host(cache: Cache) -> list[Finding]:
         Finding("packages", not missing, f"missing: {seen}" if missing else "all there", remedy)
     )
     findings.append(_check_room(cache))
-    findings.append(_check_memory(MEMINFO.read_text(encoding="utf-8")))
+    findings.append(_check_memory())
     try:
         findings.append(Finding("package archive", True, find_mirror()))
     except HostError as error:
@@ -92,8 +93,8 @@ def _check_room(cache: Cache) -> Finding:
     return Finding("room", free >= needed, seen, remedy)
 
 
-def _check_memory(meminfo: str) -> Finding:
-    free = available_in(meminfo)
+def _check_memory() -> Finding:
+    free = available_bytes()
     seen = f"{free / 1e9:.1f} GB available, {NEEDED_MEMORY_BYTES / 1e9:.1f} GB for two guests"
     remedy = "--jobs 1, or smaller nodes: --set topology.nodes.0.memory_mib=384"
     return Finding("memory", free >= NEEDED_MEMORY_BYTES, seen, remedy)

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-MEMINFO = Path("/proc/meminfo")
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _LIB = "/usr/lib/x86_64-linux-gnu"
 _INCLUDE = "/usr/include"
@@ -85,17 +83,6 @@ def has(need: Need) -> bool:
         and (not need.files or any(Path(file).exists() for file in need.files))
         and all(importlib.util.find_spec(name) is not None for name in need.modules)
     )
-
-
-def available_in(meminfo: str) -> int:
-    """Bytes that can be had without swapping, from the text of /proc/meminfo; 0 if it says none."""
-    found = re.search(r"^MemAvailable:\s+(\d+) kB$", meminfo, re.MULTILINE)
-    return int(found[1]) * 1024 if found else 0
-
-
-def available_memory_bytes() -> int:
-    """What can be had without swapping here and now."""
-    return available_in(MEMINFO.read_text(encoding="utf-8"))
 
 
 def missing_packages() -> list[str]:

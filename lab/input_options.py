@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The command line's options for what a user brings: series, tree or kernel."""
+"""Options that several verbs share: what a user brings (series, tree or kernel), and `--jobs`."""
 
 from __future__ import annotations
 
@@ -43,4 +43,12 @@ ModulesOption = Annotated[
 ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", help="Configuration of --kernel.", show_default="the one inside it"),
+]
+JobsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Modes at once.",
+        show_default="CPUs, at most 2; one more rather than leave the last mode alone",
+    ),
 ]

@@ -17,26 +17,21 @@ from typing import Any, Protocol
 from lab import __version__
 from lab.cache import hash_file, hash_tree
 from lab.checkout import ROOT
-from lab.config import LabFile
+from lab.config import Clock, LabFile
 from lab.errors import ConfigError, HostError, LabError
 from lab.experiments.base import Experiment, Findings, ModePlan, Parameters
 from lab.experiments.kernel_faults import DEVICE as KERNEL
-from lab.host import available_memory_bytes
 from lab.machine.argv import engine_ids
+from lab.memory import available_bytes
 from lab.progress import Progress
 from lab.results import HostFacts, Mode, Outcome, Record, worst
 from lab.run_folder import INPUTS, RunFolder, mode_folder_name
-from lab.run_mode import (
-    Bench,
-    Running,
-    RunOptions,
-    describe,
-    machine_facts,
-    modes_at_once,
-    run_mode,
-)
+from lab.run_mode import Bench, Running, RunOptions, describe, machine_facts, run_mode
 
 _POLL_S = 0.5
+_MAX_DEFAULT_JOBS = 2
+# What a guest of the largest default topology takes, with QEMU around it.
+_GUEST_BYTES = 3 << 30
 
 
 class Prepare(Protocol):
@@ -195,6 +190,20 @@ def _parameters(
     }
 
 
+def modes_at_once(plans: Sequence[ModePlan], *, cpus: int, memory_bytes: int) -> int:
+    """How many modes run at once unless the user says it: as many as CPUs, two at most.
+
+    A guest on the virtual clock keeps one CPU busy. Where the last mode would run alone, beside an
+    idle CPU, one more at once shares them all from the start, if there is memory for it. On the
+    host's clock a guest has threads of its own, and needs its time.
+    """
+    at_once = max(1, min(cpus, _MAX_DEFAULT_JOBS))
+    alone = len(plans) > at_once and len(plans) % at_once == 1
+    virtual = all(plan.machine.clock is Clock.VIRTUAL for plan in plans)
+    room = memory_bytes >= (at_once + 1) * _GUEST_BYTES
+    return at_once + 1 if alone and virtual and room else at_once
+
+
 def _run_modes(
     experiment: Experiment[Any, Any],
     parameters: Parameters,
@@ -208,7 +217,7 @@ def _run_modes(
     """Run the modes and return their results in the plan's order."""
     running = Running()
     jobs = options.jobs or modes_at_once(
-        len(plans), cpus=os.cpu_count() or 1, available_bytes=available_memory_bytes()
+        plans, cpus=os.cpu_count() or 1, memory_bytes=available_bytes()
     )
     pool = ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="mode")
 

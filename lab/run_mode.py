@@ -40,10 +40,6 @@ from lab.variants import PROGRAM_TIMEOUT_S
 if TYPE_CHECKING:
     from lab.machine.guest import Guest
 
-MAX_DEFAULT_JOBS = 2
-# What a guest of the largest default topology takes, with QEMU around it.
-_GUEST_BYTES = 3 << 30
-
 
 class Bench(Protocol):
     """What modes boot on: QEMU, kernels and image, ready to use."""
@@ -90,7 +86,7 @@ class RunOptions:
     """How to run, beside what to run.
 
     Attributes:
-        jobs: modes at once; None leaves it to the host, see `modes_at_once`.
+        jobs: modes at once; None leaves it to the host.
         only: names of the modes to run; empty means all.
         faults: what to break in every mode.
         program_timeout_s: host seconds that a program in the guest may take; None is the usual
@@ -103,17 +99,6 @@ class RunOptions:
     faults: tuple[Fault, ...] = ()
     program_timeout_s: float | None = None
     quick: bool = False
-
-
-def modes_at_once(count: int, *, cpus: int, available_bytes: int) -> int:
-    """How many of `count` modes run at once unless the user says it.
-
-    A guest on the virtual clock keeps one CPU busy. Where the last mode would run alone, beside an
-    idle CPU, one more at once shares them all from the start, if there is memory for it.
-    """
-    at_once = max(1, min(cpus, MAX_DEFAULT_JOBS))
-    alone = at_once > 1 and count > at_once and count % at_once == 1
-    return at_once + (alone and available_bytes >= (at_once + 1) * _GUEST_BYTES)
 
 
 class Running:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import doctor
+from lab import doctor, memory
 from lab.cache import MANIFEST, Cache
 from lab.checkout import ROOT
 from lab.host import NEEDS, Need, has, missing_packages
@@ -91,7 +91,7 @@ def test_memory_for_two_guests(
     meminfo: str, enough: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "meminfo").write_text(meminfo)
-    monkeypatch.setattr(doctor, "MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
     found = {finding.name: finding for finding in doctor.check_host(Cache(tmp_path))}["memory"]
     assert found.ok == enough
     assert "--jobs 1" in found.remedy

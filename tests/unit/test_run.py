@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from scripted import ScriptedBench, carry_out, experiment, passing, raising
 
-from lab.config import Engine, LabFile
+from lab.config import Clock, Engine, LabFile
 from lab.errors import (
     BuildError,
     ConfigError,
@@ -31,9 +31,9 @@ from lab.experiments.base import Experiment, ModePlan, Parameters, Session
 from lab.machine.health import Kind, Report
 from lab.progress import SilentProgress
 from lab.results import Check, Outcome
-from lab.run import run_experiment
+from lab.run import modes_at_once, run_experiment
 from lab.run_folder import RunFolder
-from lab.run_mode import RunOptions, modes_at_once
+from lab.run_mode import RunOptions
 
 ENDS = [
     (GuestCrash("a", "s", excerpt="BUG: x"), Outcome.CRASH),
@@ -144,17 +144,21 @@ def test_only_some_modes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "cpus", "gib", "at_once"),
+    ("count", "cpus", "gib", "clock", "at_once"),
     [
-        *((count, 2, 16, 2) for count in (1, 2, 4, 6)),
-        *((count, 2, 16, 3) for count in (3, 5, 7)),
-        (5, 2, 8, 2),
-        (5, 1, 16, 1),
-        (5, 8, 16, 3),
+        *((count, 2, 16, Clock.VIRTUAL, 2) for count in (1, 2, 4, 6)),
+        *((count, 2, 16, Clock.VIRTUAL, 3) for count in (3, 5, 7)),
+        (5, 2, 8, Clock.VIRTUAL, 2),
+        (5, 1, 16, Clock.VIRTUAL, 1),
+        (5, 8, 16, Clock.VIRTUAL, 3),
+        (5, 2, 16, Clock.HOST, 2),
     ],
 )
-def test_the_last_mode_does_not_run_alone(count: int, cpus: int, gib: int, at_once: int) -> None:
-    assert modes_at_once(count, cpus=cpus, available_bytes=gib << 30) == at_once
+def test_the_last_mode_does_not_run_alone(
+    count: int, cpus: int, gib: int, clock: Clock, at_once: int
+) -> None:
+    plans = [ModePlan(str(at), "", False, LabFile(clock=clock)) for at in range(count)]
+    assert modes_at_once(plans, cpus=cpus, memory_bytes=gib << 30) == at_once
 
 
 def test_modes_run_at_once_and_stay_in_order(tmp_path: Path) -> None:
