@@ -277,24 +277,19 @@ STAYS: Mapping[tuple[str, str], str] = {
 PARTLY: Mapping[tuple[str, str], str] = {
     # The same folios: without a free block of their order they can't be split, and -ENOMEM ends
     # the compaction of the zone (compact_zone(), mm/compaction.c).
-    **{
-        (name, kind): "compaction ends at a folio that it has no free block for and can't split"
-        for name in _COMPACTIONS
-        for kind in ("xfs-dirty", "xfs-writeback")
-    },
-    # MIGRATE_SYNC_LIGHT: kcompactd_do_work() of mm/compaction.c, and -EBUSY of
-    # migrate_folio_unmap() in mm/migrate.c. How much is written meanwhile is the disk's to say:
-    # 111 of 1,024 pages were seen to move, and all of them.
-    ("compact_proactive", "ext4-writeback"): "kcompactd doesn't wait for writeback",
+    (name, kind): "compaction ends at a folio that it has no free block for and can't split"
+    for name in _COMPACTIONS
+    for kind in ("xfs-dirty", "xfs-writeback")
 }
 
 _WRITEBACK = ("ext4-writeback", "xfs-writeback")
 
 # The share of what was asked for that has to move, where it is less than all.
 LEAST: Mapping[tuple[str, str], float] = {
-    # MIGRATE_ASYNC leaves a folio under writeback alone: damon_migrate_pages() of
-    # mm/damon/ops-common.c, -EBUSY of migrate_folio_unmap() in mm/migrate.c. Half of the region
-    # proves the rest.
+    # They migrate with MIGRATE_SYNC_LIGHT and MIGRATE_ASYNC, which leave a folio under writeback
+    # alone: compact_node() of mm/compaction.c, damon_migrate_pages() of mm/damon/ops-common.c,
+    # -EBUSY of migrate_folio_unmap() in mm/migrate.c. Half of the region proves the rest.
+    ("compact_proactive", "ext4-writeback"): 0.5,
     **{(name, kind): 0.5 for name in ("damon_cold", "damon_hot") for kind in _WRITEBACK},
     # A folio whose writeback is just ending has its reference still (folio_end_writeback(),
     # mm/filemap.c), and no pass waits for that: 2 of 1,024 were seen.

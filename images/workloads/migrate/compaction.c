@@ -22,6 +22,7 @@
 #include "memory_block.h"
 #include "region.h"
 #include "setting.h"
+#include "state.h"
 
 /*
  * A hole is three quarters of a pageblock, free blocks of 1 MiB and 512 KiB: room for
@@ -208,16 +209,33 @@ static int pull_direct(struct cell *cell)
 	return 0;
 }
 
-static int pull_proactive(struct cell *cell)
+static void wake_daemon(const struct cell *cell)
 {
-	make_holes(cell);
-	allocate(cell, false);
 	/* Writing it has the daemons look at once. */
 	setting_set(PROACTIVENESS, "100");
 	frames_await(cell, DAEMON_TIMEOUT_MS);
 	/* The daemon may be in the middle of it. */
 	setting_set(PROACTIVENESS, "0");
 	frames_settle(cell, DAEMON_TIMEOUT_MS);
+}
+
+static int pull_proactive(struct cell *cell)
+{
+	bool writing = state_count(cell, FLAG(WRITEBACK));
+
+	make_holes(cell);
+	allocate(cell, false);
+	wake_daemon(cell);
+	/*
+	 * It passes over what is being written, and when that was of no use it puts the
+	 * next pass off for 32 s (COMPACT_MAX_DEFER_SHIFT in kcompactd(), mm/compaction.c),
+	 * unless it is asked.
+	 */
+	if (writing && frames_still(cell, false)) {
+		if (!frames_await_written(cell))
+			cell->retries++;
+		wake_daemon(cell);
+	}
 	return 0;
 }
 
