@@ -15,7 +15,7 @@ from scripted import ScriptedBench
 from test_cli import call
 from test_cli import own as own  # noqa: PLC0414 - a fixture
 
-from lab import each
+from lab import cli, each
 from lab.build import series_check
 from lab.build.inputs import Inputs, read_inputs
 from lab.build.kernel_plan import KernelChoice, queue_of
@@ -60,10 +60,17 @@ def test_what_no_commit_can_help_ends_a_bisection(own: Path, tmp_path: Path) -> 
     assert "colour" in wrong.output
 
 
+def test_wrong_usage_is_no_verdict_of_a_bisection() -> None:
+    # git takes every status from 1 to 127 but 125 as "bad"
+    argv = [sys.executable, "-m", "lab.cli", "run", "compaction", "--bisect", "--nonsense"]
+    ended = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout) == (128, "")
+    assert "Usage: " in ended.stderr
+
+
 @pytest.mark.parametrize(
     "words",
     [
-        ("run", "compaction", "--bisect", "--nonsense"),
         ("run", "compaction", "--bisect", "--jobs", "x"),
         ("run", "compaction", "--bisect", "--series-version", "abc"),
         ("run", "--bisect"),
@@ -72,12 +79,15 @@ def test_what_no_commit_can_help_ends_a_bisection(own: Path, tmp_path: Path) -> 
         ("--nonsense", "run", "compaction", "--bisect"),
     ],
 )
-def test_wrong_usage_is_no_verdict_of_a_bisection(words: tuple[str, ...]) -> None:
-    # git takes every status from 1 to 127 but 125 as "bad"; only the whole program shows it
-    argv = [sys.executable, "-m", "lab.cli", *words]
-    ended = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
-    assert (ended.returncode, ended.stdout) == (128, "")
-    assert "Usage: " in ended.stderr
+def test_every_wrong_usage_ends_a_bisection(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["dcbm-lab", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    shown = capsys.readouterr()
+    assert (ended.value.code, shown.out) == (128, "")
+    assert "Usage: " in shown.err
 
 
 # What nothing but the options, the lab file and the plan is needed to refuse.
