@@ -72,6 +72,8 @@ class Errand:
             parameters=ExecParameters,
             plan=self._plan,
             run=self._run,
+            # The exit status is the program's, whatever it provokes.
+            judges_warnings=True,
         )
 
     def _plan(self, lab: LabFile, parameters: ExecParameters) -> list[ModePlan]:

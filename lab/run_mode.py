@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from lab.experiments.kernel_faults import DEVICE as KERNEL
 from lab.guest_coverage import collect
 from lab.guest_files import describe_files
 from lab.line_coverage import KEY as COVERAGE
+from lab.machine.health import Kind, Report
 from lab.results import (
     BootIdentity,
     KernelIdentity,
@@ -176,10 +177,13 @@ def run_mode(
             )
             if say is not None:
                 session.say = say
+            warned = len(guest.reports())
             experiment.run(session)
             _note_faults(session)
             _confirm_dma_path(session)
             _keep_coverage(session, bench, folder)
+        if not experiment.judges_warnings:
+            _judge_warnings(findings, guest.reports()[warned:])
         outcome = findings.verdict()
         if not findings.checks:
             error = "awaited: at least one check\nseen:    the experiment made none"
@@ -233,6 +237,17 @@ def _as_told(failure: Exception, log: Path) -> LabError:
         log=log,
         hint="correct the experiment",
     )
+
+
+def _judge_warnings(findings: Findings, reports: Sequence[Report]) -> None:
+    """Add a check that doesn't hold if the kernel has warned of something.
+
+    What is worse ends a mode as a CRASH; what is no warning (a leak, a data race, short memory) is
+    a fact for the record, and an experiment that asks for it judges it.
+    """
+    warnings = [str(report) for report in reports if report.kind is Kind.WARNING]
+    if warnings:
+        findings.check(checks.no_warning(warnings))
 
 
 def _note_faults(session: Session[Any, Any]) -> None:

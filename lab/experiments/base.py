@@ -226,6 +226,8 @@ class Experiment(Generic[M, P]):
         quick: parameter values that ``--quick`` puts in place of the defaults.
         file: the user's file that declares it; None for the lab's own.
         own_kernel_faults: it sets the kernel's fault injection itself, so that nobody else can.
+        judges_warnings: it says itself what the kernel may warn of. Anywhere else a warning that
+            comes after the boot is a check that doesn't hold.
     """
 
     name: str
@@ -236,6 +238,7 @@ class Experiment(Generic[M, P]):
     quick: Mapping[str, Any] = field(default_factory=dict)
     file: Path | None = None
     own_kernel_faults: bool = False
+    judges_warnings: bool = False
 
     def choose(self, given: Mapping[str, Any], *, quick: bool = False) -> P:
         """Validate parameters; what is given wins over ``--quick``, which wins over defaults.

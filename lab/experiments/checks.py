@@ -7,11 +7,14 @@ near to its limits a pass was.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lab.errors import ProgramDied
 from lab.results import Check, CpuShare, DeviceCounters, Integrity
 
 PAGE_BYTES = 4096
 _WRONG_SHOWN = 4
+_WARNINGS_SHOWN = 4
 _BACKGROUND_FIELDS = ("compact_daemon_", "pgscan_", "pgsteal_", "oom_kill")
 
 
@@ -41,6 +44,16 @@ def within_pct(name: str, seen: int, reference: int, pct: float, what: str) -> C
         held=seen > 0 and apart_pct <= pct,
         awaited=f"within {pct:g} % of {reference:,} {what}",
         seen=f"{seen:,} ({shown})",
+    )
+
+
+def no_warning(reports: Sequence[str]) -> Check:
+    """The kernel has reported nothing; what is worse than a warning ends a mode as a CRASH."""
+    return Check(
+        name="kernel log",
+        held=not reports,
+        awaited="no warning of the kernel",
+        seen="; ".join(reports[:_WARNINGS_SHOWN]) or "none",
     )
 
 

@@ -163,4 +163,5 @@ EXPERIMENT: Experiment[FailuresMode, FailuresParameters] = Experiment(
     plan=plan,
     run=run,
     quick={"scenarios": QUICK, "workloads": (MOVES,), "paths": ()},
+    judges_warnings=True,
 )

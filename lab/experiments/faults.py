@@ -326,4 +326,5 @@ EXPERIMENT: Experiment[FaultsMode, FaultsParameters] = Experiment(
     plan=plan,
     run=run,
     quick={"scenarios": QUICK},
+    judges_warnings=True,
 )

@@ -12,8 +12,9 @@ are read around the migration alone.
 
 from __future__ import annotations
 
+import itertools
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any
@@ -201,6 +202,9 @@ def run(session: Run) -> None:
         dcbm.enable(session.parameters.nr_dma_chan, "all")
     session.inject_faults()
     failed: list[str] = []
+    # A page that was not copied shows what its frame held, and regions of all cells lie at the same
+    # addresses: each has contents of its own, and the one after it is for what isn't to be seen.
+    generations = itertools.count(1, 2)
     for at, (trigger, kind) in enumerate(mode.cells):
         why = (
             not_applicable(trigger, kind)
@@ -211,7 +215,7 @@ def run(session: Run) -> None:
             session.say(f"{trigger.name} of {kind.name}")
             if dcbm is not None:
                 _choose_reasons(dcbm, mode.offload, trigger.reason, reasons)
-            cell = _run_cell(session, dcbm, trigger, kind)
+            cell = _run_cell(session, dcbm, trigger, kind, generations)
         else:
             cell = _cell(trigger, kind, CellVerdict.NOT_APPLICABLE, why)
         session.findings.cells[at] = cell
@@ -265,11 +269,13 @@ def _destination(topology: Topology, trigger: Trigger) -> int:
     return slow if trigger.promise is Promise.TIER and slow is not None else 1
 
 
-def _run_cell(session: Run, dcbm: Dcbm | None, trigger: Trigger, kind: Kind) -> Cell:
+def _run_cell(
+    session: Run, dcbm: Dcbm | None, trigger: Trigger, kind: Kind, generations: Iterator[int]
+) -> Cell:
     """Run one cell; a premise that doesn't hold is told in the cell."""
     try:
         for _ in range(_PLACINGS):
-            found, ended_early = _migrate(session, dcbm, trigger, kind)
+            found, ended_early = _migrate(session, dcbm, trigger, kind, next(generations))
             misplaced = asked_too_little(trigger, kind, found)
             if misplaced is None or ended_early is not None:
                 break
@@ -316,7 +322,7 @@ def _keep(session: Run, trigger: Trigger, kind: Kind, made: Sequence[Check]) -> 
 
 
 def _migrate(
-    session: Run, dcbm: Dcbm | None, trigger: Trigger, kind: Kind
+    session: Run, dcbm: Dcbm | None, trigger: Trigger, kind: Kind, generation: int
 ) -> tuple[Found, str | None]:
     """Make a region and have it migrated; the second is why nobody could look at it afterwards.
 
@@ -330,6 +336,7 @@ def _migrate(
         *("--from", "0", "--to", str(_destination(mode.machine.topology, trigger))),
         *("--cpu", str(mode.cpu)),
         *("--mib", str(parameters.mib)),
+        *("--generation", str(generation)),
     ]
     job = guest.spawn(argv, timeout_s=session.program_timeout_s)
     engines_before = guest.device_counters()

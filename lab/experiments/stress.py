@@ -18,7 +18,7 @@ from pydantic import Field, field_validator
 from lab.config import MAX_ENGINES, Clock, ControlLayout, LabFile, Profile, with_default_profile
 from lab.dcbm import Dcbm, load
 from lab.errors import ConfigError, PremiseError
-from lab.experiments import engines, premises
+from lab.experiments import checks, engines, premises
 from lab.experiments.base import Choices, Experiment, ModePlan, Parameters, Session
 from lab.experiments.checks import PAGE_BYTES
 from lab.experiments.dma_path import longest_copy_bytes
@@ -26,7 +26,6 @@ from lab.experiments.move_points import Moves, measure, placement_check, point_c
 from lab.experiments.stress_checks import (
     Counted,
     idle_checks,
-    kernel_check,
     missing_premises,
     only_too_little,
     stress_checks,
@@ -188,7 +187,7 @@ def run(session: Run) -> None:
             findings.check(check)
             made.append(check)
         dcbm.disable()
-    made.append(kernel_check([str(report) for report in guest.reports()]))
+    made.append(checks.no_warning([str(report) for report in guest.reports()]))
     findings.check(made[-1])
     missing = missing_premises(mode.scenario, counted, made)
     if missing:
@@ -322,4 +321,5 @@ EXPERIMENT: Experiment[StressMode, StressParameters] = Experiment(
     plan=plan,
     run=run,
     quick={"run_ms": 500, "vanilla": False, "writers": 2},
+    judges_warnings=True,
 )

@@ -130,16 +130,6 @@ def only_too_little(scenario: Scenario, counted: Counted, made: Sequence[Check])
     return bool(unheld) and unheld <= empty
 
 
-def kernel_check(reports: list[str]) -> Check:
-    """The kernel has warned of nothing; what is worse ends the mode as a CRASH."""
-    return Check(
-        name="kernel log",
-        held=not reports,
-        awaited="no warning of the kernel",
-        seen="; ".join(reports[:_SHOWN]) or "none",
-    )
-
-
 def _reaches(name: str, seen: int, floor: Floor, size: Size) -> Check:
     return checks.at_least(name, seen, floor.count(size), floor.text)
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shutil
@@ -147,6 +148,9 @@ def test_what_a_provider_must_not_get(name: str) -> None:
     assert "not offloaded" not in failed(BY_NAME[name], along, offload=True)
     more = replace(along, dma_copies=5)
     assert "not offloaded" in failed(BY_NAME[name], more, offload=True)
+    # What dcbm doesn't count the engines do.
+    hidden = replace(used, dma_copies=0)
+    assert "not offloaded" in failed(BY_NAME[name], hidden, offload=True)
 
 
 @pytest.mark.parametrize("name", ["anon", "ksm", "swapcache", "shmem", "xfs-dirty"])
@@ -324,7 +328,9 @@ def run_cell(
     findings = Findings()
     mode = SimpleNamespace(offload=matrix.Offload.OFF, machine=LabFile())
     session: Any = SimpleNamespace(findings=findings, mode=mode)
-    cell = matrix._run_cell(session, None, BY_TRIGGER["compact_node"], BY_NAME["anon"])
+    cell = matrix._run_cell(
+        session, None, BY_TRIGGER["compact_node"], BY_NAME["anon"], itertools.count(1)
+    )
     return cell, findings.checks, len(left)
 
 

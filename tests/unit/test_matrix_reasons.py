@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -123,6 +124,32 @@ def test_copies_that_the_mask_forbids_show(trigger: Trigger) -> None:
 def test_copies_that_the_mask_wants_must_be_there(trigger: Trigger) -> None:
     seen = found(1024, 1024, device=IDLE, dma_copies=0)
     assert "offloaded" in failed(trigger.name, seen)
+
+
+BY_OTHERS = [trigger for trigger in TRIGGERS if not trigger.exact]
+
+
+@pytest.mark.parametrize("trigger", BY_OTHERS, ids=lambda trigger: trigger.name)
+def test_copies_of_others_are_no_proof_of_the_regions(trigger: Trigger) -> None:
+    others, few = 2048, 1024 // 16
+    device = DeviceCounters(descriptors=others, bytes=others * 4096, interrupts=9, errors=0)
+    # As many folios as the region has and more, all of them of others.
+    large = found(1024, 1024, folio_pages=256, device=device, dma_copies=others)
+    mixed = replace(large, pages_migrated=1024 + others)
+    assert "pages" in failed(trigger.name, mixed)
+    every = device.model_copy(update={"bytes": (1024 + others - few) * 4096})
+    assert "pages" not in failed(trigger.name, replace(mixed, device=every))
+    less = replace(mixed, device=device.model_copy(update={"bytes": every.bytes - 4096}))
+    assert "pages" in failed(trigger.name, less)
+
+
+def test_a_kernel_that_has_tried_did_need_the_region() -> None:
+    tried = found(1024, 0, pages_failed=1024 // 16 + 1)
+    assert not needed_nothing(BY_NAME["compact_direct"], ANON, tried)
+    assert "moved" in failed("compact_direct", tried)
+    others = replace(tried, pages_failed=1024 // 16)
+    assert needed_nothing(BY_NAME["compact_direct"], ANON, others)
+    assert failed("compact_direct", others) == set()
 
 
 def test_only_direct_compaction_may_have_needed_nothing() -> None:

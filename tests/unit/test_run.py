@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -256,6 +257,42 @@ def test_what_the_kernel_reports_until_its_end_is_in_the_record(
     assert report.excerpt == "the whole warning"
     assert not report.fatal
     assert record.modes[0].details["kernel_reports"] == [str(WARNING)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "judges", "outcome"),
+    [
+        (Kind.WARNING, False, Outcome.FAIL),
+        (Kind.WARNING, True, Outcome.PASS),
+        (Kind.DATA_RACE, False, Outcome.PASS),
+        (Kind.LEAK, False, Outcome.PASS),
+    ],
+)
+def test_a_warning_after_the_boot_is_a_check_that_does_not_hold(
+    tmp_path: Path, kind: Kind, judges: bool, outcome: Outcome
+) -> None:
+    what = replace(experiment(passing), judges_warnings=judges)
+    record = carry_out(what, tmp_path, bench=telling(told=[replace(WARNING, kind=kind)]))
+    assert record.modes[0].outcome is outcome
+    unheld = [check for check in record.modes[0].checks if not check.held]
+    assert [(check.name, check.seen) for check in unheld] == (
+        [("kernel log", str(WARNING))] if outcome is Outcome.FAIL else []
+    )
+
+
+def test_a_warning_of_the_boot_is_a_fact(tmp_path: Path) -> None:
+    class Warned(ScriptedBench):
+        @contextmanager
+        def boot(
+            self, mode: ModePlan, folder: Path, on_start: Callable[[Any], None]
+        ) -> Iterator[Any]:
+            with super().boot(mode, folder, on_start) as guest:
+                guest.told = [WARNING]
+                yield guest
+
+    record = carry_out(experiment(passing), tmp_path, bench=Warned())
+    assert record.outcome is Outcome.PASS
+    assert len(record.modes[0].kernel_reports) == 1
 
 
 def test_the_record_says_whether_a_guest_came_up(tmp_path: Path) -> None:

@@ -11,13 +11,12 @@ import pytest
 from lab.checkout import ROOT
 from lab.config import Clock, LabFile, Topology
 from lab.errors import ConfigError, PremiseError
-from lab.experiments import stress, stress_scenarios
+from lab.experiments import checks, stress, stress_scenarios
 from lab.experiments.base import Findings, Session
 from lab.experiments.stress import EXPERIMENT, StressMode, StressParameters, run_ms, size_of
 from lab.experiments.stress_checks import (
     Counted,
     idle_checks,
-    kernel_check,
     missing_premises,
     only_too_little,
     stress_checks,
@@ -164,8 +163,8 @@ def test_the_vanilla_kernel_has_the_same_checks_but_idle_engines() -> None:
 
 
 def test_a_warning_of_the_kernel_is_red() -> None:
-    assert kernel_check([]).held
-    assert not kernel_check(["WARNING: mm/migrate.c:1242"]).held
+    assert checks.no_warning([]).held
+    assert not checks.no_warning(["WARNING: mm/migrate.c:1242"]).held
 
 
 def missing(name: str, **changed: Any) -> list[str]:

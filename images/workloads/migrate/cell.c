@@ -39,7 +39,9 @@ void cell_set_size(struct cell *cell, unsigned long folio_kib)
 
 void cell_fill(struct cell *cell)
 {
-	cell->generation++;
+	/* Of the option's range. */
+	cell->generation = cell->generation ? cell->generation + 1 :
+					      (uint32_t)cell->first_generation;
 	pattern_fill(cell->start, cell->size_bytes, cell->generation);
 }
 

@@ -21,6 +21,7 @@ struct cell {
 	char *start;			/* of the region, aligned to 2 MiB */
 	size_t size_bytes, pages, folio_pages;
 	uint32_t generation;		/* of the pattern in it; 0: it holds something else */
+	unsigned long first_generation;	/* a frame may hold the page of an earlier region still */
 	uint64_t *frames_before, *frames_after;	/* one a page */
 	bool *asked;			/* one a page: is it to move? NULL: every page */
 	unsigned long retries;		/* of a trigger that the kernel refused for now */

@@ -16,17 +16,18 @@
 #include "held_signals.h"
 #include "kernel_state.h"
 #include "options.h"
+#include "pattern.h"
 #include "region.h"
 #include "state.h"
 #include "setting.h"
 
 static const char usage[] =
-	"usage: migrate TRIGGER KIND --from A --to B --cpu C [--mib M]\n"
+	"usage: migrate TRIGGER KIND --from A --to B --cpu C [--mib M] [--generation N]\n"
 	"\n"
 	"Makes M MiB (default 4) of folios of a KIND on node A, says \"ready\", and at\n"
 	"SIGUSR1 has them migrated, by the way that TRIGGER names, to node B where the\n"
 	"way has a destination. A \"moved\" event tells what moved, a \"cell\" event\n"
-	"what is wrong.\n"
+	"what is wrong. No two generations (default 1) of contents have a word in common.\n"
 	"migrate --list names all triggers and kinds, and what a trigger lacks here.\n";
 
 static const struct folio_kind *const kinds[] = {
@@ -255,12 +256,14 @@ static void run(struct cell *cell, const struct trigger *trigger, const struct f
 
 int main(int argc, char **argv)
 {
-	struct cell cell = { .mib = 4, .lost = "" };
+	struct cell cell = { .mib = 4, .first_generation = 1, .lost = "" };
 	const struct option_number numbers[] = {
 		{ "from", &cell.from, 0, 63, false },
 		{ "to", &cell.to, 0, 63, false },
 		{ "cpu", &cell.cpu, 0, 1023, false },
 		{ "mib", &cell.mib, 2, 1 << 12, true },
+		/* The next one is that of what others write into their copies. */
+		{ "generation", &cell.first_generation, 1, PATTERN_MAX_GENERATION - 1, true },
 		{ NULL, NULL, 0, 0, false },
 	};
 	const struct option_flag flags[] = { { NULL, NULL } };
