@@ -268,7 +268,7 @@ def _play(session: Run, dcbm: Dcbm | None, time_ms: int) -> Counted:
     """Run the program for so many milliseconds of the guest's time, and count."""
     guest, mode, parameters = session.guest, session.mode, session.parameters
     argv = [
-        *("stress", mode.scenario.name),
+        *("stress", mode.scenario.program),
         *("--from", "0", "--to", "1"),
         *("--cpus", str(mode.cpus)),
         *("--run-ms", str(time_ms)),
@@ -277,6 +277,7 @@ def _play(session: Run, dcbm: Dcbm | None, time_ms: int) -> Counted:
         *("--writers", str(parameters.writers)),
         *("--movers", str(mode.movers)),
         *(["--rival"] if RIVAL in mode.modules else []),
+        *(["--shared"] if mode.scenario.shared else []),
     ]
     job = guest.spawn(argv, timeout_s=session.program_timeout_s)
     session.say(f"{mode.scenario.purpose}: {time_ms} ms")

@@ -1,9 +1,39 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <errno.h>
+#include <linux/mempolicy.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "region.h"
 #include "stress.h"
+
+static void bind_task(const unsigned long *mask)
+{
+	if (syscall(SYS_set_mempolicy, mask ? MPOL_BIND : MPOL_DEFAULT, mask,
+		    mask ? sizeof(*mask) * 8 : 0))
+		fail(EXIT_FAILED, errno, "the task's memory can't be bound to a node");
+}
+
+/*
+ * A file in memory takes the region's place. A policy of the mapping would be the file's,
+ * and hold for good; the task's is for now.
+ */
+static int populate_shared(const struct stress *stress, char *start, size_t size_bytes)
+{
+	unsigned long mask = 1ul << stress->from;
+	int fd = memfd_create("stress", MFD_CLOEXEC), error;
+
+	if (fd < 0 || ftruncate(fd, (off_t)size_bytes) ||
+	    mmap(start, size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) ==
+		    MAP_FAILED)
+		fail(EXIT_FAILED, errno, "%zu bytes of a file can't be mapped", size_bytes);
+	close(fd);
+	bind_task(&mask);
+	error = region_populate(start, size_bytes);
+	bind_task(NULL);
+	return error;
+}
 
 void pages_make(struct stress *stress, struct pages *pages)
 {
@@ -16,7 +46,8 @@ void pages_make(struct stress *stress, struct pages *pages)
 			       PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (pages->sequence == MAP_FAILED)
 		fail(EXIT_FAILED, errno, "no memory for sequence numbers");
-	error = region_populate(pages->start, size_bytes);
+	error = stress->shared ? populate_shared(stress, pages->start, size_bytes) :
+				 region_populate(pages->start, size_bytes);
 	if (error)
 		fail(EXIT_PREMISE, error, "the region can't be faulted in on node %lu",
 		     stress->from);

@@ -13,13 +13,14 @@
 
 static const char usage[] =
 	"usage: stress SCENARIO --from A --to B --cpus N --run-ms T [--seed S] [--mib M]\n"
-	"              [--writers W] [--movers V] [--rival]\n"
+	"              [--writers W] [--movers V] [--rival] [--shared]\n"
 	"\n"
 	"SCENARIO: writers, ping-pong, crowd, gup, fork, controls, hotplug, late-write.\n"
 	"Makes M MiB (default 4) on node A, says \"ready\", and from SIGUSR1 on has W\n"
 	"tasks (default 4) write and verify while V tasks (default 3) move the pages\n"
 	"between the nodes, for T ms, on the CPUs 0 to N - 1. --rival: the module\n"
-	"offload_rival is there. A \"stress\" event tells what was done and seen.\n";
+	"offload_rival is there. --shared: the pages are those of a file in memory. A\n"
+	"\"stress\" event tells what was done and seen.\n";
 
 static const struct scenario *const scenarios[] = {
 	&scenario_writers, &scenario_ping_pong, &scenario_crowd, &scenario_gup,
@@ -82,6 +83,7 @@ int main(int argc, char **argv)
 	};
 	const struct option_flag flags[] = {
 		{ "rival", &stress.rival },
+		{ "shared", &stress.shared },
 		{ NULL, NULL },
 	};
 	const struct scenario *scenario;

@@ -64,6 +64,7 @@ struct pages {
 struct stress {
 	unsigned long seed, run_ms, mib, writers, movers, from, to;
 	bool pin, rival;
+	bool shared;			/* the region is a mapping of a file in memory */
 	unsigned long cpus;		/* in use, from 0 */
 	struct tally *tally;
 	struct pages pages;
