@@ -170,7 +170,8 @@ class Cell(_Model):
 
     `trigger` is how the kernel was made to migrate, `reason` its name for that in
     ``enum migrate_reason``. `why` says what is known of a known bug, why a cell is not applicable,
-    wasn't run or had no premise, and which check of a FAIL did not hold. `retries` counts how often
+    wasn't run or had no premise, which check of a FAIL did not hold, and why a PASS is one of
+    folios that have to stay. `retries` counts how often
     the kernel was asked again after it had refused for the moment.
     """
 

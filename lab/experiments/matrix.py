@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 import signal
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -34,6 +35,7 @@ from lab.experiments.matrix_cells import (
     Promise,
     Trigger,
     not_applicable,
+    stays,
 )
 from lab.experiments.matrix_checks import (
     Found,
@@ -221,6 +223,7 @@ def run(session: Run) -> None:
         session.findings.cells[at] = cell
         if cell.verdict is CellVerdict.ERROR:
             failed.append(f"{trigger.name} of {kind.name}: {cell.why}")
+    _note_excuses(session)
     if dcbm is not None and mode.offload is not Offload.OFF:
         dcbm.disable()
     if failed:
@@ -242,6 +245,20 @@ def _note_not_run(session: Run) -> None:
         for why, cells in holes.items()
         for trigger, kind in cells
     ]
+
+
+def _note_excuses(session: Run) -> None:
+    """Say where the reports show checks alone, too, how many cells proved less than all held."""
+    # Those that --quick leaves out come after.
+    ran = zip(session.findings.cells, session.mode.cells, strict=False)
+    verdicts = [(cell.verdict, kind) for cell, (_, kind) in ran]
+    bugs = Counter(kind.bug for verdict, kind in verdicts if verdict is CellVerdict.KNOWN_BUG)
+    session.findings.notes += [
+        f"{count} cells hold by the excuse of the known bug {bug}" for bug, count in bugs.items()
+    ]
+    nothing = sum(verdict is CellVerdict.NOT_APPLICABLE for verdict, _ in verdicts)
+    if nothing:
+        session.findings.notes.append(f"{nothing} of {len(verdicts)} cells are not applicable")
 
 
 def _cell(trigger: Trigger, kind: Kind, verdict: CellVerdict, why: str | None) -> Cell:
@@ -301,6 +318,8 @@ def _run_cell(
     if verdict is CellVerdict.PASS and needed_nothing(trigger, kind, found):
         why = PARTLY.get((trigger.name, kind.name), "the kernel needed none of its pages")
         verdict, why = CellVerdict.NOT_APPLICABLE, f"{why}: none was moved this time"
+    elif verdict is CellVerdict.PASS:
+        why = stays(trigger, kind)
     return Cell(
         trigger=trigger.name,
         reason=trigger.reason,

@@ -363,6 +363,14 @@ def moves(trigger: Trigger, kind: Kind) -> bool:
     return kind.movable and (trigger.name, kind.name) not in STAYS
 
 
+def stays(trigger: Trigger, kind: Kind) -> str | None:
+    """Why folios of a kind have to stay where they are; None if they have to move."""
+    if moves(trigger, kind):
+        return None
+    why = STAYS.get((trigger.name, kind.name), "folios of this kind don't migrate")
+    return f"stayed, as it has to: {why}"
+
+
 def not_applicable(trigger: Trigger, kind: Kind) -> str | None:
     """Why there is nothing to see where these two cross; None if there is."""
     for key in ((trigger.name, kind.name), (trigger.name, "*"), ("*", kind.name)):
