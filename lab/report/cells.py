@@ -62,4 +62,5 @@ def _holes(record: Record) -> Table:
         ("Trigger", "Kind", "Verdict", "Modes", "Why"),
         rows,
         (None,) * len(rows),
+        words=True,
     )

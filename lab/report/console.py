@@ -37,7 +37,8 @@ def _plain_table(table: Table) -> str:
 
     def written(line: tuple[str, ...]) -> str:
         cells = [line[0].ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
+        align = str.ljust if table.words else str.rjust
+        cells += [align(cell, width) for cell, width in zip(line[1:], widths[1:], strict=True)]
         return "  ".join(cells).rstrip()
 
     rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
@@ -78,7 +79,8 @@ def print_record(record: Record, console: Console) -> None:
 def _styled_table(table: Table) -> RichTable:
     styled = RichTable(title=escape(table.title), title_justify="left")
     for number, column in enumerate(table.columns):
-        styled.add_column(escape(column), justify="left" if number == 0 else "right", no_wrap=True)
+        left = number == 0 or table.words
+        styled.add_column(escape(column), justify="left" if left else "right", no_wrap=True)
     for row, outcome in zip(table.rows, table.outcomes, strict=True):
         cells = [escape(cell) for cell in row]
         if outcome is not None and row[-1] == outcome.value:

@@ -19,9 +19,11 @@ class Table:
         columns: headings; the first column is left-aligned, the others right.
         rows: as many cells each as there are columns.
         outcomes: of each row, for colour; None where a row has none.
+        words: there are no figures in it, so that every column is left-aligned.
     """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     outcomes: tuple[Outcome | None, ...] = field(default=())
+    words: bool = False
