@@ -10,9 +10,16 @@ from typing import TYPE_CHECKING
 
 from lab.dcbm import Dcbm, load
 from lab.errors import PremiseError
-from lab.experiments import dma_path, engines, fragmentation, premises
+from lab.experiments import dma_path, engines, fragmentation, offload_core, premises
 from lab.experiments.base import Session
-from lab.experiments.failure_checks import Measured, attempt_checks, contents
+from lab.experiments.failure_checks import (
+    BY_FOLIO,
+    BY_THE_BATCH,
+    ByBatch,
+    Measured,
+    attempt_checks,
+    contents,
+)
 from lab.experiments.failure_mode import (
     NODE,
     FailuresMode,
@@ -71,6 +78,7 @@ class Stage:
         self._wrong_awaited = 0
         self._filler: Job | None = None
         self._attempts: list[Measured] = []
+        self._own = True
 
     def prepare(self) -> bool:
         """Make the premises true, and migrate without a fault.
@@ -85,6 +93,8 @@ class Stage:
             settings |= {**premises.NO_HUGE_PAGES, **fragmentation.SMALL_PCP_LISTS}
         load(guest)
         session.findings.details["settings"] = premises.settle(guest, settings)
+        self._own = offload_core.is_own(guest)
+        session.findings.details["contract"] = BY_FOLIO if self._own else BY_THE_BATCH
         self._dcbm = Dcbm(guest)
         self._dcbm.enable(session.mode.machine.engine.channels)
         self._addresses = [view.address for view in guest.engines()]
@@ -94,7 +104,7 @@ class Stage:
         self._workload.begin()
         first = self._measure("")
         if session.mode.scenario.sound_first:
-            self.checks += attempt_checks("sound", Expect(), first)
+            self.checks += attempt_checks("sound", Expect(), first, self._promise())
         if not all(check.held for check in self.checks):
             return False
         self._before = Resources.read(guest, session.program_timeout_s)
@@ -193,7 +203,8 @@ class Stage:
         if attempt.fault is not None and not attempt.keeps:
             self._guest.clear_faults()
         self._wrong_awaited += attempt.expect.wrong if attempt.expect else 0
-        self.checks += attempt_checks(name, attempt.expect, measured)
+        promise = self._promise(lasts=attempt.keeps or attempt.strikes is None)
+        self.checks += attempt_checks(name, attempt.expect, measured, promise)
         self._session.findings.details.setdefault("attempts", {})[name] = {
             "folios": measured.migration.folios,
             "folios_migrated": measured.migrated,
@@ -202,6 +213,10 @@ class Stage:
             "lines": list(measured.lines),
             **measured.migration.told,
         }
+
+    def _promise(self, *, lasts: bool = False) -> ByBatch | None:
+        """What the series promises of its counters, if it isn't the project's own."""
+        return None if self._own else ByBatch(self.batch.folios, lasts)
 
     def _measure(self, beside: str, *, stays: bool = False) -> Measured:
         guest = self._guest

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _PAGE_KIB = 4
 # move_pages(2) puts folios of up to this many pages in one batch, the stock kernel's limit.
-_MOVE_BATCH_PAGES = 512
+MOVE_BATCH_PAGES = 512
 # What compaction isolates before it migrates: COMPACT_CLUSTER_MAX of the kernel's linux/swap.h.
 _COMPACTION_BATCH_FOLIOS = 32
 _FRAGMENT_FILL_PERCENT = 99
@@ -91,7 +91,7 @@ class Moves:
         self._cpu = cpu
         self._timeout_s = timeout_s
         folio_pages = folio_kib // _PAGE_KIB
-        self._folios = max(1, _MOVE_BATCH_PAGES // folio_pages)
+        self._folios = max(1, MOVE_BATCH_PAGES // folio_pages)
         self.batch_folios = self._folios
         self._staying: Job | None = None
 

@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import errno
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from lab.config import Kernel, LabFile, Variant
+from lab.dcbm import Counters
 from lab.errors import ConfigError, PremiseError
-from lab.experiments import alloc_failures
-from lab.experiments.base import Fault
+from lab.experiments import alloc_failures, failure_checks
+from lab.experiments.base import Fault, Findings
 from lab.experiments.kernel_faults import Capability, KernelFault, arm
 from lab.experiments.kernel_text import text_range
 from lab.machine.jobs import GuestFileError, JobResult
@@ -325,6 +327,54 @@ def test_each_failed_descriptor_costs_one_folio() -> None:
         (point(dma_copies=100, folios_failures=0), 0),
     ):
         assert not all(check.held for check in alloc_failures.descriptor_checks(broken, struck))
+
+
+def test_with_another_series_a_failed_descriptor_costs_up_to_a_batch() -> None:
+    def held(seen: MovePoint, struck: int) -> bool:
+        return all(check.held for check in alloc_failures.batch_checks(seen, struck))
+
+    engine = {"bytes": 0, "interrupts": 1, "errors": 0}
+
+    def seen(copied: int, failures: int, descriptors: int) -> MovePoint:
+        device = DeviceCounters.model_validate({"descriptors": descriptors, **engine})
+        moved = {"folios_per_move": 2048, "dma_copies": copied, "folios_failures": failures}
+        return point(**moved, device=device)
+
+    assert held(seen(4086, 10, 4086), 10)
+    assert held(seen(4096 - 1024, 1024, 4094), 2)
+    assert held(seen(4096 - 1024, 0, 4096 - 1024), 2)
+    for broken, struck in (
+        (seen(4096 - 1024, 2, 4094), 2),
+        (seen(4096 - 1025, 1025, 4094), 2),
+        (seen(4095, 1, 4094), 2),
+        (seen(4096 - 1024, 1024, 4095), 2),
+        (seen(4096 - 1024, 1024, 4096 - 1025), 2),
+        (seen(4096, 0, 4096), 0),
+    ):
+        assert not held(broken, struck)
+
+
+@pytest.mark.parametrize(("own", "held"), [(True, False), (False, True)])
+def test_the_kernel_says_which_series_its_descriptors_are_counted_by(
+    monkeypatch: pytest.MonkeyPatch, own: bool, held: bool
+) -> None:
+    counted = Counters(folios_migrated=36, folios_failures=64)
+    device = DeviceCounters(descriptors=80, bytes=0, interrupts=1, errors=0)
+    batch = point(dma_copies=36, folios_failures=64, device=device)
+    armed = SimpleNamespace(disarm=lambda: 2, describe=dict)
+    monkeypatch.setattr(alloc_failures, "arm", lambda *_: armed)
+    monkeypatch.setattr(alloc_failures, "_move", lambda *_: (batch, counted))
+    result = JobResult((), 0 if own else 1, None, [], [], [])
+    session: Any = SimpleNamespace(
+        guest=SimpleNamespace(run=lambda _argv: result),
+        parameters=alloc_failures.AllocFailuresParameters(),
+        findings=Findings(),
+    )
+    alloc_failures._fail_descriptors(session, cast("Any", None))
+    assert all(check.held for check in session.findings.checks) == held
+    told = failure_checks.BY_FOLIO if own else failure_checks.BY_THE_BATCH
+    assert told in session.findings.checks[0].awaited
+    assert session.findings.details["contract"] == told
 
 
 def test_a_sweep_is_off_after_an_error_and_on_after_a_success() -> None:
