@@ -27,6 +27,7 @@ from lab.config import Clock, LabFile
 from lab.doctor import ask_kvm
 from lab.errors import ConfigError
 from lab.experiments.base import ModePlan
+from lab.experiments.offload_core import LATE_WRITE, RIVAL
 from lab.kernel_choices import Choice, check_choices, choice_of, qemu_base_of
 from lab.machine import BootFiles, Guest, MachineSpec, boot
 from lab.machine.argv import build_argv, kernel_command_line
@@ -37,7 +38,9 @@ from lab.variants import slowdown_of
 # Host seconds for a whole mode on a plain kernel: only a guard for what no single program's limit
 # catches.
 SESSION_TIMEOUT_S = 3600.0
-_OURS = {"compact_trigger", "cpu_account", "dma_probe"}
+# Modules of images/modules: those for any kernel, and the providers, for the core of our series.
+OURS = frozenset({"compact_trigger", "contig_trigger", "cpu_account", "dma_probe"})
+PROVIDERS = frozenset({RIVAL, LATE_WRITE})
 INITRAMFS = "initramfs"
 
 
@@ -53,7 +56,8 @@ Artifacts = tuple[KernelArtifact | GivenArtifact, ImageArtifact]
 class BuiltBench:
     """Artifacts for every mode of a plan, and what executes its guests.
 
-    `extra` has, by the name of the mode, what goes behind the image where a mode brings files.
+    `extra` has, by the name of the mode, what goes behind the image where a mode brings files;
+    `refused`, by the same, why it can't be booted.
     """
 
     qemu: QemuArtifact
@@ -62,6 +66,7 @@ class BuiltBench:
     artifacts: dict[Choice, Artifacts]
     inputs: Inputs
     extra: Mapping[str, cpio.Archive] = field(default_factory=dict)
+    refused: Mapping[str, ConfigError] = field(default_factory=dict)
 
     @property
     def kernels(self) -> list[KernelIdentity]:
@@ -133,7 +138,13 @@ class BuiltBench:
     def boot(
         self, mode: ModePlan, folder: Path, on_start: Callable[[Guest], None]
     ) -> Iterator[Guest]:
-        """Boot a mode's machine; `folder` gets its logs and the kernel's configuration."""
+        """Boot a mode's machine; `folder` gets its logs and the kernel's configuration.
+
+        Raises:
+            ConfigError: its kernel lacks a module that it needs.
+        """
+        if mode.name in self.refused:
+            raise self.refused[mode.name]
         kernel, image = self.artifacts[choice_of(mode, self.inputs)]
         shutil.copyfile(kernel.config, folder / "kernel.config")
         spec = self._spec(mode)
@@ -165,7 +176,7 @@ def prepare(
 
     Raises:
         SourceError, BuildError, CacheError, HostError: something can't be had.
-        ConfigError: a kernel that was given lacks a module that a mode needs.
+        ConfigError: each mode's kernel lacks a module that the mode needs.
     """
     inputs = inputs or Inputs()
     cache = Cache()
@@ -177,14 +188,15 @@ def prepare(
     artifacts: dict[Choice, Artifacts] = {}
     for choice in choices:
         if isinstance(choice, GivenKernel):
-            given = take_given_kernel(cache, choice, names, progress)
+            # The providers go along if they are there: who can do without asks the guest.
+            given = take_given_kernel(cache, choice, sorted({*names, *PROVIDERS}), progress)
             artifacts[choice] = (given, build_given_image(cache, given, progress))
         else:
             kernel = build_kernel(cache, choice, progress)
             artifacts[choice] = (kernel, build_image(cache, kernel, progress))
-    for mode in modes:
-        choice = choice_of(mode, inputs)
-        _assert_modules(mode, choice, artifacts[choice][1])
+    refused = refuse(modes, artifacts, inputs)
+    for name, reason in refused.items():
+        progress.warn(f"mode {name} can't be run: {reason.seen}")
     extra = _gather_extra(cache, modes, artifacts, inputs, progress)
     accelerator: Literal["tcg", "kvm"] = "tcg"
     if any(mode.machine.clock is Clock.HOST for mode in modes):
@@ -192,7 +204,7 @@ def prepare(
         progress.note(answer.line)
         accelerator = "kvm" if answer.usable else "tcg"
     origin = identify_qemu(cache, base, progress)
-    return BuiltBench(qemu, origin, accelerator, artifacts, inputs, extra)
+    return BuiltBench(qemu, origin, accelerator, artifacts, inputs, extra, refused)
 
 
 def _gather_extra(
@@ -225,26 +237,64 @@ def say_inputs(inputs: Inputs, progress: Progress) -> None:
         progress.warn(lack)
 
 
+def refuse(
+    modes: Sequence[ModePlan], artifacts: Mapping[Choice, Artifacts], inputs: Inputs
+) -> dict[str, ConfigError]:
+    """Why modes can't be booted, by their names: the others can.
+
+    Raises:
+        ConfigError: none can.
+    """
+    refused: dict[str, ConfigError] = {}
+    for mode in modes:
+        choice = choice_of(mode, inputs)
+        try:
+            _assert_modules(mode, choice, artifacts[choice][1])
+        except ConfigError as error:
+            refused[mode.name] = error
+    if modes and len(refused) == len(modes):
+        raise refused[modes[0].name]
+    return refused
+
+
 def _assert_modules(mode: ModePlan, choice: Choice, image: ImageArtifact) -> None:
     """Refuse a mode whose kernel hasn't the modules that it needs."""
     missing = [name for name in mode.modules if name not in image.modules]
     if not missing:
         return
-    if not isinstance(choice, GivenKernel):
-        hint = "the series or tree doesn't bring it, or its option has another name: turn it on "
-        hint += "with --fragment FILE"
-    elif _OURS.issuperset(missing):
-        hint = (
-            f"{', '.join(missing)}: the lab's own (images/modules), built for kernels that the lab "
-        )
-        hint += "builds: give the source (--tree)"
-    else:
-        hint = "give the kernel's modules (--modules DIR), built with these"
+    hint = "; ".join(_how_to_get(missing, given=isinstance(choice, GivenKernel)))
     raise ConfigError(
         f"modules {', '.join(mode.modules)} for mode {mode.name} in {choice.label}",
         f"no {', '.join(missing)}",
         hint=f"{hint}; or choose modes that need less (--mode NAME)",
     )
+
+
+def _how_to_get(missing: Sequence[str], *, given: bool) -> Iterator[str]:
+    """What helps where modules aren't there, by whose they are."""
+    providers = ", ".join(name for name in missing if name in PROVIDERS)
+    ours = ", ".join(name for name in missing if name in OURS)
+    if providers:
+        yield (
+            f"{providers}: the lab's own (images/modules), built only with the core of the "
+            "project's series, because what a provider looks like differs between series"
+        )
+    if ours and given:
+        yield (
+            f"{ours}: the lab's own (images/modules), built for kernels that the lab builds: "
+            "give the source (--tree)"
+        )
+    elif ours:
+        yield f"{ours}: the lab's own (images/modules): the log of their build says why"
+    if set(missing) <= PROVIDERS | OURS:
+        return
+    if given:
+        yield "give the kernel's modules (--modules DIR), built with these"
+    else:
+        yield (
+            "the series or tree doesn't bring it, or its option has another name: turn it on "
+            "with --fragment FILE"
+        )
 
 
 def build_parts(

@@ -18,7 +18,7 @@ from pydantic import Field, field_validator
 from lab.config import MAX_ENGINES, Clock, ControlLayout, LabFile, Profile, with_default_profile
 from lab.dcbm import Dcbm, load
 from lab.errors import ConfigError, PremiseError
-from lab.experiments import checks, engines, premises
+from lab.experiments import checks, engines, offload_core, premises
 from lab.experiments.base import Choices, Experiment, ModePlan, Parameters, Session
 from lab.experiments.checks import PAGE_BYTES
 from lab.experiments.dma_path import longest_copy_bytes
@@ -30,13 +30,17 @@ from lab.experiments.stress_checks import (
     only_too_little,
     stress_checks,
 )
-from lab.experiments.stress_scenarios import RIVAL, SCENARIOS, Scenario, Size
+from lab.experiments.stress_scenarios import SCENARIOS, Scenario, Size
 from lab.results import Check
 
 _RUN_MS = {Clock.VIRTUAL: 1000, Clock.HOST: 30_000}
 # Where too little was done, the next run is so many times as long.
 _STRETCH = 4
 _DISK = "brd"
+NO_RIVAL = (
+    f"no second provider tried to register: the module {offload_core.RIVAL} is built only with the "
+    "core of the project's series, which this kernel hasn't"
+)
 
 
 class StressParameters(Parameters):
@@ -134,14 +138,13 @@ def _mode(
         )
         topology = lab.topology.model_copy(update={"nodes": nodes})
         lab = lab.model_copy(update={"topology": topology})
-    needed = [name for name in scenario.modules if name != RIVAL or parameters.rival]
     return StressMode(
         scenario.name if patched else f"vanilla-{scenario.name}",
         scenario.purpose if patched else f"{scenario.purpose}, vanilla kernel",
         patched=patched,
         machine=lab,
         command_line=scenario.command_line,
-        modules=(lab.engine.kind, *(["dcbm"] if patched else []), *needed),
+        modules=(lab.engine.kind, *(["dcbm"] if patched else []), *scenario.modules),
         scenario=scenario,
         cpus=cpus,
         channels=used,
@@ -176,7 +179,7 @@ def run(session: Run) -> None:
         guest.load_module(mode.scenario.provider)
     if provider is not None:
         provider.enable(mode.channels, "all")
-    counted, made = _play_long_enough(session, provider)
+    counted, made = _play_long_enough(session, provider, rival=_meets_rival(session))
     for check in made:
         findings.check(check)
     # Where something is wrong already, dcbm may be too: it is no premise any more.
@@ -199,7 +202,31 @@ def run(session: Run) -> None:
         )
 
 
-def _play_long_enough(session: Run, provider: Dcbm | None) -> tuple[Counted, list[Check]]:
+def _meets_rival(session: Run) -> bool:
+    """Whether another provider tries to register; where none can be built, that is said.
+
+    Raises:
+        PremiseError: the kernel could have it, and the image hasn't.
+    """
+    if not (session.mode.scenario.rival and session.parameters.rival):
+        return False
+    if offload_core.has_module(session.guest, offload_core.RIVAL):
+        return True
+    if offload_core.is_own(session.guest):
+        raise PremiseError(
+            f"the module {offload_core.RIVAL}, for a kernel with the project's own core",
+            "the image hasn't got it",
+            hint="install it with the kernel's other modules (docs/kernels.md), or go without "
+            "(--set rival=false)",
+        )
+    session.findings.details["rival"] = False
+    session.findings.notes.append(NO_RIVAL)
+    return False
+
+
+def _play_long_enough(
+    session: Run, provider: Dcbm | None, *, rival: bool = False
+) -> tuple[Counted, list[Check]]:
     """Play it longer while nothing is wrong but that too little was done.
 
     A kernel with instruments does a tenth in the same time, and less.
@@ -213,7 +240,7 @@ def _play_long_enough(session: Run, provider: Dcbm | None) -> tuple[Counted, lis
     session.inject_faults()
     while True:
         played.append(time_ms)
-        counted = _play(session, provider, time_ms)
+        counted = _play(session, provider, time_ms, rival=rival)
         if provider is None:
             made = idle_checks(mode.scenario, counted, size=size)
         else:
@@ -222,7 +249,7 @@ def _play_long_enough(session: Run, provider: Dcbm | None) -> tuple[Counted, lis
                 counted,
                 size=size,
                 topology=mode.machine.topology,
-                rival=parameters.rival,
+                rival=rival,
             )
         time_ms *= _STRETCH
         if time_ms > longest_ms or not only_too_little(mode.scenario, counted, made):
@@ -264,7 +291,7 @@ def _move_in_quiet(session: Run, dcbm: Dcbm) -> list[Check]:
     ]
 
 
-def _play(session: Run, dcbm: Dcbm | None, time_ms: int) -> Counted:
+def _play(session: Run, dcbm: Dcbm | None, time_ms: int, *, rival: bool) -> Counted:
     """Run the program for so many milliseconds of the guest's time, and count."""
     guest, mode, parameters = session.guest, session.mode, session.parameters
     argv = [
@@ -276,7 +303,7 @@ def _play(session: Run, dcbm: Dcbm | None, time_ms: int) -> Counted:
         *("--mib", str(parameters.mib)),
         *("--writers", str(parameters.writers)),
         *("--movers", str(mode.movers)),
-        *(["--rival"] if RIVAL in mode.modules else []),
+        *(["--rival"] if rival else []),
         *(["--shared"] if mode.scenario.shared else []),
     ]
     job = guest.spawn(argv, timeout_s=session.program_timeout_s)

@@ -12,7 +12,7 @@ from lab.errors import PremiseError
 from lab.experiments import checks
 from lab.experiments.dma_path import longest_copy_bytes
 from lab.experiments.premises import number
-from lab.experiments.stress_scenarios import RIVAL, Floor, Scenario, Size
+from lab.experiments.stress_scenarios import Floor, Scenario, Size
 from lab.results import Check, DeviceCounters, Integrity
 
 _SHOWN = 4
@@ -99,7 +99,7 @@ def stress_checks(
         rival: whether another provider tried to register.
     """
     made = _kernel_checks(scenario, counted, size)
-    if RIVAL in scenario.modules and rival:
+    if scenario.rival and rival:
         made.append(_reaches("rivals", number(counted.tally, "rivals"), _RIVALS, size))
     return [*made, *_offload_checks(scenario, counted, size, topology)]
 

@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from lab.experiments.offload_core import LATE_WRITE
+
 
 class Per(StrEnum):
     """What there may be many of in a run."""
@@ -88,6 +90,8 @@ class Scenario:
         nr_dma_chan: channels that dcbm is told to use; None: the parameter.
         movers: tasks that move pages; None: the parameter.
         modules: that it needs beside the engines' driver and dcbm.
+        rival: another provider tries to register meanwhile, where the kernel can have one of the
+            lab's.
         command_line: words added to the kernel's.
         spare_cpus: of each node, one CPU is left free to go.
         provider: a module of the lab's that copies in dcbm's place, and counts on times that are
@@ -108,6 +112,7 @@ class Scenario:
     nr_dma_chan: int | None = None
     movers: int | None = None
     modules: tuple[str, ...] = ()
+    rival: bool = False
     command_line: tuple[str, ...] = field(default=())
     spare_cpus: bool = False
     provider: str | None = None
@@ -121,7 +126,6 @@ class Scenario:
 
 
 _SHMEM = "-shmem"
-RIVAL = "offload_rival"
 
 # Each page is written again, looked at, and goes there and back. A page is verified before it is
 # written and at the end, so that nothing wrong is ever written over unseen: once is enough.
@@ -212,7 +216,7 @@ _ANONYMOUS = (
             "unloads_refused": Floor(2),
         },
         resets=True,
-        modules=(RIVAL,),
+        rival=True,
     ),
     Scenario(
         "hotplug",
@@ -236,8 +240,8 @@ _ANONYMOUS = (
             "late_retries": Floor(2, kernels=True),
             "pages_arrived": Floor(2, Per.PAGE, kernels=True),
         },
-        modules=("late_write",),
-        provider="late_write",
+        modules=(LATE_WRITE,),
+        provider=LATE_WRITE,
     ),
 )
 

@@ -13,6 +13,7 @@ from lab.config import Clock, LabFile, Topology
 from lab.errors import ConfigError, PremiseError
 from lab.experiments import checks, stress, stress_scenarios
 from lab.experiments.base import Findings, Session
+from lab.experiments.offload_core import RIVAL
 from lab.experiments.stress import EXPERIMENT, StressMode, StressParameters, run_ms, size_of
 from lab.experiments.stress_checks import (
     Counted,
@@ -21,7 +22,8 @@ from lab.experiments.stress_checks import (
     only_too_little,
     stress_checks,
 )
-from lab.experiments.stress_scenarios import RIVAL, SCENARIOS, Floor, Per, Scenario, Size
+from lab.experiments.stress_scenarios import SCENARIOS, Floor, Per, Scenario, Size
+from lab.machine.jobs import JobResult
 from lab.results import Check, DeviceCounters
 
 SOURCES = ROOT / "images" / "workloads" / "stress"
@@ -294,9 +296,71 @@ def test_a_late_write_needs_a_clock_that_is_exact() -> None:
         stress.plan(host, StressParameters(scenarios=("late-write",)))
 
 
+class Having:
+    """A guest with or without the project's own core, and the second provider."""
+
+    def __init__(self, *, own: bool, module: bool) -> None:
+        self._statuses = {"/proc/kallsyms": int(not own), "modules.dep": int(not module)}
+        self.asked: list[str] = []
+
+    def run(self, argv: list[str]) -> JobResult:
+        self.asked.append(" ".join(argv))
+        (status,) = [one for end, one in self._statuses.items() if argv[-1].endswith(end)]
+        return JobResult(tuple(argv), status, None, [], [], [])
+
+
+def meeting(guest: Having, name: str = "controls", **given: Any) -> Session[Any, Any]:
+    return Session(
+        guest=cast(Any, guest),
+        mode=planned()[name],
+        parameters=StressParameters(**given),
+        findings=Findings(),
+    )
+
+
+def test_a_second_provider_comes_where_the_lab_has_one_for_the_kernel() -> None:
+    session = meeting(Having(own=True, module=True))
+    assert stress._meets_rival(session)
+    assert session.findings.notes == []
+
+
+def test_a_series_for_which_no_second_provider_is_built_is_played_without_and_says_so() -> None:
+    assert RIVAL not in planned()["controls"].modules, "the mode would be refused for want of it"
+    session = meeting(Having(own=False, module=False))
+    assert not stress._meets_rival(session)
+    assert session.findings.notes == [stress.NO_RIVAL]
+    assert session.findings.details["rival"] is False
+
+
+def test_the_projects_own_core_is_never_played_without_a_second_provider() -> None:
+    session = meeting(Having(own=True, module=False))
+    with pytest.raises(PremiseError, match=RIVAL):
+        stress._meets_rival(session)
+
+
 def test_a_rival_can_be_left_out() -> None:
-    assert RIVAL in planned()["controls"].modules
-    assert RIVAL not in planned(rival=False)["controls"].modules
+    guest = Having(own=True, module=True)
+    assert not stress._meets_rival(meeting(guest, rival=False))
+    assert not stress._meets_rival(meeting(guest, name="writers"))
+    assert guest.asked == []
+
+
+@pytest.mark.parametrize("rival", [True, False])
+def test_the_program_and_the_checks_are_told_of_the_same_rival(
+    monkeypatch: pytest.MonkeyPatch, rival: bool
+) -> None:
+    told: list[bool] = []
+    monkeypatch.setattr(stress, "_play", lambda *_, rival: told.append(rival))
+
+    def judge(*_: Any, rival: bool, **__: Any) -> list[Check]:
+        told.append(rival)
+        return []
+
+    monkeypatch.setattr(stress, "stress_checks", judge)
+    monkeypatch.setattr(stress, "only_too_little", lambda *_: False)
+    session = meeting(Having(own=True, module=True))
+    stress._play_long_enough(session, cast(Any, object()), rival=rival)
+    assert told == [rival, rival]
 
 
 def test_each_clock_has_its_own_length() -> None:
@@ -312,7 +376,7 @@ def test_too_little_is_played_longer_and_longer(
     monkeypatch: pytest.MonkeyPatch, slowdown: float, max_run_ms: int | None, lengths: list[int]
 ) -> None:
     played = []
-    monkeypatch.setattr(stress, "_play", lambda _session, _provider, ms: played.append(ms))
+    monkeypatch.setattr(stress, "_play", lambda _session, _provider, ms, **_: played.append(ms))
     few = Check(name="writes", held=False, awaited="many", seen="few")
     monkeypatch.setattr(stress, "idle_checks", lambda *_, **__: [few])
     monkeypatch.setattr(stress, "only_too_little", lambda *_: True)
