@@ -81,7 +81,7 @@ def test_a_foreign_series_is_refused_the_late_write_alone() -> None:
     modes: list[ModePlan] = [*stress.plan(LabFile(), stress.StressParameters())]
     assert refused(modes, *FOREIGN, *PROVIDERS) == {}
     found = refused(modes, *FOREIGN)
-    assert set(found) == {"late-write"}
+    assert set(found) == {"late-write", "late-write-shmem"}
     assert found["late-write"].seen == "no late_write"
     hint = str(found["late-write"].hint)
     assert "only with the core of the project's series" in hint
@@ -104,8 +104,10 @@ def test_what_is_given_is_looked_through_for_providers_and_what_is_refused_is_sa
     progress = SilentProgress()
     built = bench.prepare(modes, progress, Inputs(kernel=given))
     assert set(taken) == {"ptdma", "dcbm", "brd", *PROVIDERS}
-    assert set(built.refused) == {"late-write"}
-    assert progress.warnings[-1] == "mode late-write can't be run: no late_write"
+    assert list(built.refused) == ["late-write", "late-write-shmem"]
+    assert progress.warnings[-2:] == [
+        f"mode {name} can't be run: no late_write" for name in built.refused
+    ]
 
 
 def test_where_no_mode_can_boot_the_run_is_refused() -> None:
