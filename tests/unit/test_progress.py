@@ -29,11 +29,12 @@ def test_plain_lines_say_what_started_and_how_it_ended() -> None:
     progress.warn("old pin")
     lines = stream.getvalue().splitlines()
     assert all(re.match(r"\d\d:\d\d:\d\d ", line) for line in lines)
-    assert [line[9:] for line in lines] == [
+    # How long it took is the host's affair.
+    assert [re.sub(r"\d+\.\d s$", "T s", line[9:]) for line in lines] == [
         "building QEMU …",
-        "building QEMU: done in 0.0 s",
+        "building QEMU: done in T s",
         "building a kernel …",
-        "building a kernel: did not finish, after 0.0 s",
+        "building a kernel: did not finish, after T s",
         "WARNING: old pin",
     ]
 
@@ -56,7 +57,7 @@ def test_a_terminal_keeps_one_line_for_each_step() -> None:
         step.update("[1/2] [red]a.c", 0.5)
     progress.warn("old pin")
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
-    assert "✓ building [bold]QEMU[/bold] 0.0 s" in shown
+    assert re.search(r"✓ building \[bold\]QEMU\[/bold\] \d+\.\d s", shown)
     assert "warning: old pin" in shown
 
 
