@@ -176,6 +176,10 @@ def run(
         chosen = choose_experiment(experiment, directories)
         machine, parameters = split_settings(settings or [])
         if engines is not None:
+            if machine.get("engine.count", engines) not in {engines, str(engines)}:
+                raise OptionError(
+                    f"--engines {engines} and --set engine.count={machine['engine.count']}"
+                )
             machine["engine.count"] = engines
         if with_driver_fixes:
             machine["kernel.driver_fixes"] = True

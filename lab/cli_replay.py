@@ -126,7 +126,9 @@ def _run_again(
             hint="use the lab's version that made the bundle",
         ) from error
     ours = take_shipped_queue(bundled, inputs, lab)
-    plans = [mode for mode in chosen.plan(lab, values) if not kept.modes or mode.name in kept.modes]
+    plans = [
+        mode for mode in chosen.modes(lab, values) if not kept.modes or mode.name in kept.modes
+    ]
     progress = open_progress()
     if ours.series is not None:
         progress.warn("the bundle's patches are built here: their makefiles run with your rights")

@@ -38,6 +38,10 @@ class ConfigError(LabError):
     """A lab file, option or combination of both that can't be run."""
 
 
+class PlanError(ConfigError):
+    """An experiment of a user's whose plan gives no modes."""
+
+
 class HostError(LabError):
     """The host lacks a program, package, permission or room that the lab needs."""
 

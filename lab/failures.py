@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
+import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +24,7 @@ from lab.results import Outcome
 
 WRONG_USAGE = 2
 INTERRUPTED = 130
+READER_GONE = 141
 BISECT_SKIP, BISECT_ABORT = 125, 128
 _BISECT_OPTION = "--bisect"
 # What typer raises for wrong usage; it has a name of its own in newer versions only.
@@ -58,6 +61,12 @@ def failures() -> Iterator[None]:
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
         raise typer.Exit(INTERRUPTED) from None
+    except BrokenPipeError as error:
+        if not _reader_has_gone():
+            _say_failure(error)
+            raise typer.Exit(Outcome.ERROR.exit_code) from None
+        # As for any program of a pipeline: quietly, and with no status that is a verdict.
+        raise typer.Exit(READER_GONE) from None
     except Exception as error:  # whatever it is: status 1 would say that a check did not hold
         _say_failure(error)
         raise typer.Exit(Outcome.ERROR.exit_code) from None
@@ -115,6 +124,20 @@ def end_bisection(app: Callable[..., Any]) -> int:
         return BISECT_ABORT
     known = status in _BISECT.values() or status >= BISECT_ABORT
     return status if known else BISECT_ABORT
+
+
+def _reader_has_gone() -> bool:
+    """Whether nobody reads what the lab writes any more (``| head``); nothing is written then."""
+    gone = select.poll()
+    try:
+        gone.register(sys.stdout.fileno(), 0)
+    except (OSError, ValueError):  # no file, or a closed one
+        return False
+    if not gone.poll(0):
+        return False
+    # What is left in the buffer would be an error once more when the interpreter ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 def _say_failure(failure: Exception) -> None:

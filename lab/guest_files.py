@@ -19,6 +19,7 @@ from typing import Any
 from lab.errors import ConfigError
 
 MAX_BYTES = 256 << 20
+_ELF_CLASS_64, _ELF_X86_64, _ELF64_HEADER_BYTES = 2, 62, 64
 MAX_NAMES = 20_000
 BIN = "/bin"
 DATA = "/root"
@@ -69,6 +70,8 @@ class GuestFile:
         except OSError as error:
             raise ConfigError(awaited, error.strerror or str(error)) from error
         runs = bool(info.st_mode & stat.S_IXUSR)
+        if runs:
+            _assert_runs_here(awaited, data)
         if path is None:
             path = f"{BIN if runs else DATA}/{source.name}"
         elif path.endswith("/"):
@@ -153,6 +156,30 @@ class GuestSelftests:
 
 
 GuestItem = GuestFile | GuestLink | GuestDirectory | GuestProgram | GuestSelftests
+
+
+def _assert_runs_here(awaited: str, data: bytes) -> None:
+    """Refuse a program that the guest's kernel would (elf(5)): of other machines, or cut off.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    seen = None
+    if not data:
+        seen = "an empty file that is executable"
+    elif data.startswith(b"\x7fELF"):
+        machine = int.from_bytes(data[18:20], "little")
+        if len(data) < _ELF64_HEADER_BYTES:
+            seen = f"an ELF file of {len(data)} bytes, cut off in its header"
+        elif data[4] != _ELF_CLASS_64 or machine != _ELF_X86_64:
+            bits = "64" if data[4] == _ELF_CLASS_64 else "32"
+            seen = f"an ELF file of {bits} bits for machine {machine}"
+    if seen:
+        raise ConfigError(
+            awaited,
+            seen,
+            hint="the guest runs 64-bit x86 (machine 62); chmod -x makes it a file like others",
+        )
 
 
 def check_guest_path(path: str) -> None:

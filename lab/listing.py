@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from lab.config import Kernel, LabFile, Variant
-from lab.errors import ConfigError
+from lab.errors import ConfigError, PlanError
 from lab.experiments.base import Choices, Experiment
 
 _WIDTH = 100
@@ -35,11 +35,11 @@ def _modes(experiment: Experiment[Any, Any]) -> list[str]:
     """The modes with default parameters, on the first kernel that the experiment takes."""
     for variant in Variant:
         try:
-            plans = experiment.plan(LabFile(kernel=Kernel(variant=variant)), experiment.choose({}))
+            plans = experiment.modes(LabFile(kernel=Kernel(variant=variant)), experiment.choose({}))
+        except PlanError as error:  # a user's file: the others are to be listed all the same
+            return [f"  modes: {error.seen}"]
         except ConfigError:
             continue
-        except Exception as error:  # a user's file: the others are to be listed all the same
-            return [f"  modes: its plan ends with {type(error).__name__}"]
         needs = "" if variant is Variant.PLAIN else f" with kernel.variant={variant.value}"
         return _wrapped(f"  modes{needs}: ", [plan.name for plan in plans])
     return ["  modes: none on the default machine"]

@@ -118,7 +118,7 @@ def plan_modes(
     Raises:
         ConfigError: they don't; nothing of it depends on a kernel's source.
     """
-    plans = _chosen(_checked(experiment.plan(lab, parameters)), options.only)
+    plans = _chosen(_checked(experiment.modes(lab, parameters)), options.only)
     _assert_fault_engines(plans, options)
     return plans
 
@@ -160,6 +160,14 @@ def _assert_fault_engines(plans: Sequence[ModePlan], options: RunOptions) -> Non
                 f"an engine {fault.device} to inject {fault.kind} into",
                 f"the modes' engines are {', '.join(sorted(engines)) or 'none'}",
                 hint="name one of those, or give the machine more (--engines N)",
+            )
+        queue = fault.arguments.get("queue", 0)
+        queues = max((plan.machine.engine.queues for plan in plans), default=1)
+        if fault.device != KERNEL and isinstance(queue, int) and queue >= queues:
+            raise ConfigError(
+                f"a queue of {fault.device} to inject {fault.kind} into",
+                f"queue {queue}; an engine of the modes has {queues}, from 0",
+                hint="ae4dma has as many as --set engine.queues=N says, ptdma one",
             )
 
 

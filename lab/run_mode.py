@@ -198,7 +198,8 @@ def run_mode(
         outcome, error = Outcome.FAIL, describe(failure, root)
     except LabError as failure:
         error = describe(failure, root)
-    except Exception as failure:  # a fault of the experiment's own code, or of the host
+    # A fault of the experiment's own code, or of the host; nor may its exit be the lab's.
+    except (Exception, SystemExit) as failure:
         log = folder / "traceback.txt"
         log.write_text(traceback.format_exc(), encoding="utf-8")
         error = describe(_as_told(failure, log), root)
@@ -228,7 +229,7 @@ def program_timeout_s(plan: ModePlan, options: RunOptions, bench: Bench) -> floa
     return PROGRAM_TIMEOUT_S * bench.slowdown(plan)
 
 
-def _as_told(failure: Exception, log: Path) -> LabError:
+def _as_told(failure: BaseException, log: Path) -> LabError:
     if isinstance(failure, OSError):
         return HostError.of(failure, log)
     return LabError(

@@ -5,18 +5,20 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import sys
-import traceback
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lab.config import suggest
 from lab.errors import ConfigError
-from lab.experiments.base import Experiment
+from lab.experiments.base import Experiment, told_with_line
 
 ENTRY = "EXPERIMENT"
 DIRECTORIES = "DCBM_LAB_EXPERIMENTS"
+_NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 
 
 def own_experiments() -> list[Experiment[Any, Any]]:
@@ -104,7 +106,7 @@ def find(name: str, directories: Iterable[Path] = ()) -> Experiment[Any, Any]:
     if name not in known:
         raise ConfigError(
             "the name of an experiment or the path of a .py file that declares one",
-            repr(name),
+            f"{name!r}{suggest(name, known)}",
             hint=f"known: {', '.join(known)} (`dcbm-lab list` says what they do)",
         )
     return known[name]
@@ -135,22 +137,18 @@ def from_file(path: Path) -> Experiment[Any, Any]:
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever the user's file raises
+    # Whatever the user's file raises; sys.exit(0), too, would pass for a run that passed.
+    except (Exception, SystemExit) as error:
         del sys.modules[module_name]
-        seen = f"{type(error).__name__}: {error}{_where(error, path)}"
-        raise ConfigError(awaited, seen, hint=hint) from error
+        raise ConfigError(awaited, told_with_line(error, path), hint=hint) from error
     experiment = getattr(module, ENTRY, None)
     if not isinstance(experiment, Experiment):
         seen = f"{ENTRY} is {type(experiment).__name__}" if hasattr(module, ENTRY) else "none"
         raise ConfigError(awaited, seen, hint=hint)
+    if not re.fullmatch(_NAME, experiment.name):
+        raise ConfigError(
+            f"an experiment's name of letters, digits, '.', '_' and '-' in {path}",
+            repr(experiment.name),
+            hint="the folder of its runs is called after it",
+        )
     return replace(experiment, file=path.resolve())
-
-
-def _where(error: Exception, path: Path) -> str:
-    """The last line of the user's file on the way to an error."""
-    lines = [
-        frame.lineno
-        for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename == str(path)
-    ]
-    return f" (line {lines[-1]})" if lines else ""

@@ -9,6 +9,7 @@ shows what was measured before.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from lab.config import LabFile, suggest
-from lab.errors import ConfigError
+from lab.errors import ConfigError, LabError, PlanError
 from lab.experiments import kernel_faults
 from lab.guest_files import GuestItem
 from lab.results import (
@@ -212,6 +213,17 @@ class Session(Generic[M, P]):
             ]
 
 
+def told_with_line(error: BaseException, path: Path) -> str:
+    """An exception of a user's file, with the last line of the file on the way to it."""
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename).resolve() == path.resolve()
+    ]
+    at = f" (line {lines[-1]})" if lines else ""
+    return f"{type(error).__name__}: {error}{at}"
+
+
 @dataclass(frozen=True)
 class Experiment(Generic[M, P]):
     """An experiment as it is declared.
@@ -260,6 +272,34 @@ class Experiment(Generic[M, P]):
                 seen,
                 hint=f"its parameters are: {names}",
             ) from error
+
+    def modes(self, lab: LabFile, parameters: P) -> Sequence[M]:
+        """What `plan` gives, which is at least one mode.
+
+        Raises:
+            PlanError: the plan is none; of a user's own experiment whatever else it raises, too.
+            ConfigError: what the plan refuses.
+        """
+        awaited = f"modes of the experiment {self.name}" + (f" in {self.file}" if self.file else "")
+        try:
+            plans = self.plan(lab, parameters)
+        except (LabError, OSError):
+            raise
+        except (Exception, SystemExit) as error:
+            if self.file is None:
+                raise
+            raise PlanError(
+                awaited,
+                f"its plan ends with {told_with_line(error, self.file)}",
+                hint="correct the experiment",
+            ) from error
+        if not isinstance(plans, Sequence) or not all(isinstance(one, ModePlan) for one in plans):
+            seen = f"its plan gives {plans!r}"
+        elif not plans:
+            seen = "its plan gives none"
+        else:
+            return plans
+        raise PlanError(awaited, seen[:200], hint="a plan returns a list of ModePlan")
 
     def _told(self, item: ErrorDetails) -> str:
         """What pydantic says, in the lab's words where a name is unknown."""

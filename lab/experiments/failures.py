@@ -66,10 +66,13 @@ def plan(lab: LabFile, parameters: FailuresParameters) -> list[FailuresMode]:
     unknown = [name for name in asked if name not in [s.name for s in SCENARIOS]]
     chosen = [s for s in fit if not asked or s.name in asked]
     if unknown or not chosen:
+        mended = [s.name for s in SCENARIOS if kind in s.kinds and s.name in asked]
         raise ConfigError(
             f"names of scenarios for {kind}",
             ", ".join(unknown or asked),
-            hint=f"choose from: {', '.join(s.name for s in fit)}",
+            hint=f"{', '.join(mended)}: only --with-driver-fixes"
+            if mended and not unknown
+            else f"choose from: {', '.join(s.name for s in fit)}",
         )
     lab = with_default_profile(lab, Profile.ZEN3)
     if "topology" not in lab.model_fields_set:

@@ -99,6 +99,10 @@ CONTRADICTIONS: list[tuple[tuple[str, ...], str]] = [
     (("compaction", "--set", "kernel.layout=v4", "--series", "x.patch"), "kernel.layout is v4"),
     (("compaction", "--inject", "dma5:lost-interrupt"), "the modes' engines are dma0"),
     (("compaction", "--mode", "dmaa"), "busy-baseline"),
+    (("compaction", "--inject", "dma0:flip-byte:offset=5,queue=3"), "queue 3; an engine"),
+    (("compaction", "--engines", "2", "--set", "engine.count=3"), "--set engine.count=3"),
+    (("failures", "--set", 'scenarios=["error-lsb-parity"]'), "only --with-driver-fixes"),
+    (("compactoin",), "did you mean compaction?"),
 ]
 
 

@@ -177,6 +177,21 @@ def test_scripts_need_their_interpreter(image: dict[str, cpio.Item]) -> None:
     compose_extra([GuestFile("/bin/s", b"#!/bin/sh\n", runs=True)], image)
 
 
+def test_programs_of_other_machines_are_refused(tmp_path: Path) -> None:
+    own = compiled(tmp_path).read_bytes()
+    for name, data, seen in (
+        ("arm", own[:18] + (183).to_bytes(2, "little") + own[20:], "of 64 bits for machine 183"),
+        ("i386", own[:4] + b"\1" + own[5:18] + b"\3\0" + own[20:], "of 32 bits for machine 3"),
+        ("cut", own[:40], "40 bytes, cut off"),
+        ("empty", b"", "empty"),
+    ):
+        file = tmp_path / name
+        file.write_bytes(data)
+        assert GuestFile.of(file).data == data
+        with pytest.raises(ConfigError, match=seen):
+            GuestFile.of(run_bit(file))
+
+
 def compiled(tmp_path: Path, *flags: str, name: str = "program") -> Path:
     source = tmp_path / f"{name}.c"
     source.write_text("int main(void) { return 0; }\n")

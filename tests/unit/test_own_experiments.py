@@ -130,3 +130,65 @@ def test_a_directory_that_is_not_there() -> None:
     result = call("list", "--from", "/nonexistent")
     assert result.exit_code == 2
     assert "nothing there" in result.stderr
+
+
+BROKEN = {
+    "exits": ("import sys\nsys.exit(0)\n", "SystemExit: 0 (line 2)"),
+    "raises": ("x = 1\nraise RuntimeError('boom')\n", "RuntimeError: boom (line 2)"),
+}
+PLANS = {
+    "exits": ("sys.exit(0)", "SystemExit: 0 (line 8)"),
+    "raises": ("{}['there']", "KeyError: 'there' (line 8)"),
+    "none": ("None", "its plan gives None"),
+    "empty": ("[]", "its plan gives none"),
+    "words": ("['a']", "its plan gives ['a']"),
+}
+PLANNED = """import sys
+from lab.experiments.base import Experiment, ModePlan, Parameters
+
+def run(session):
+    raise AssertionError("nothing is to boot")
+
+def plan(lab, chosen):
+    return RETURNED
+
+EXPERIMENT = Experiment("NAME", "of NAME", Parameters, plan, run)
+"""
+
+
+def refused_at(file: Path, out: Path) -> str:
+    result = call("run", file, "--output", out)
+    assert result.exit_code == 2, result.output
+    assert not out.exists()
+    assert str(file) in result.output
+    return " ".join(result.output.split())
+
+
+@pytest.mark.parametrize("which", BROKEN)
+def test_a_file_that_ends_early_is_refused_with_its_line(
+    directory: Path, tmp_path: Path, which: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, told = BROKEN[which]
+    (directory / "broken.py").write_text(text)
+    assert told in refused_at(directory / "broken.py", tmp_path / "out")
+    assert call("list", "--from", directory).exit_code == 2
+    monkeypatch.chdir(directory)
+    assert told in " ".join(call("run", "broken.py").output.split())
+
+
+@pytest.mark.parametrize("which", PLANS)
+def test_a_plan_that_is_none_is_refused(directory: Path, tmp_path: Path, which: str) -> None:
+    returned, told = PLANS[which]
+    file = directory / "broken.py"
+    file.write_text(PLANNED.replace("RETURNED", returned).replace("NAME", "broken"))
+    assert told in refused_at(file, tmp_path / "out")
+    listed = call("list", "--from", directory)
+    assert listed.exit_code == 0
+    assert told in " ".join(listed.output.split())
+
+
+@pytest.mark.parametrize("name", ["Bad Name", "../up", "", "-x"])
+def test_a_name_that_is_no_folders_is_refused(directory: Path, tmp_path: Path, name: str) -> None:
+    file = directory / "broken.py"
+    file.write_text(PLANNED.replace("RETURNED", "[]").replace("NAME", name))
+    assert repr(name) in refused_at(file, tmp_path / "out")
