@@ -51,6 +51,7 @@ from lab.experiments.matrix_machine import (
     kernel_lacks,
     machine_lacks,
     modules_for,
+    too_slow,
     with_nodes,
 )
 from lab.machine.jobs import JobResult
@@ -211,6 +212,7 @@ def run(session: Run) -> None:
         why = (
             not_applicable(trigger, kind)
             or machine_lacks(mode.machine.topology, trigger)
+            or too_slow(session.slowdown, trigger, kind)
             or lacking.get(trigger.name)
         )
         if why is None:

@@ -152,6 +152,15 @@ def test_a_kernel_that_has_tried_did_need_the_region() -> None:
     assert failed("compact_direct", others) == set()
 
 
+def test_a_kernel_that_is_too_slow_for_a_cell_has_no_verdict_on_it() -> None:
+    pinned = next(kind for kind in KINDS if kind.name == "pinned-direct")
+    demotion, damon = BY_NAME["demotion"], BY_NAME["damon_cold"]
+    assert "null_blk" in str(matrix_machine.too_slow(4.0, demotion, pinned))
+    assert matrix_machine.too_slow(1.0, demotion, pinned) is None
+    assert matrix_machine.too_slow(4.0, damon, pinned) is None
+    assert matrix_machine.too_slow(4.0, demotion, ANON) is None
+
+
 def test_only_direct_compaction_may_have_needed_nothing() -> None:
     assert {trigger.name for trigger in TRIGGERS if trigger.as_needed} == {"compact_direct"}
     # Not even then may anything be wrong with the region.

@@ -41,6 +41,11 @@ struct folio_kind {
 	/* Ends the program with EXIT_PREMISE if a folio isn't of this kind. */
 	void (*prove)(struct cell *cell);
 	/*
+	 * Right after the migration: ends the program with EXIT_PREMISE if a folio
+	 * can have stopped being of this kind meanwhile. NULL: none can.
+	 */
+	void (*still)(struct cell *cell);
+	/*
 	 * Looks at the region in every way that its users have beside the mapping,
 	 * and at what a migration has to carry over: verifies pages, and sets
 	 * `lost` to what is missing. NULL: the mapping alone.

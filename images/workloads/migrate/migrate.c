@@ -233,6 +233,8 @@ static void run(struct cell *cell, const struct trigger *trigger, const struct f
 	error = trigger->pull(cell);
 	wall_ns = monotonic_ns() - start_ns;
 	vmstat_read(&after);
+	if (kind->still)
+		kind->still(cell);
 	cell->frames_after = frames_of(cell);
 	/* Before anybody touches a page. */
 	state_check(cell, kind->may_lose);
