@@ -7,6 +7,7 @@ small host. Units stand in the names.
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from lab.errors import ConfigError
 
@@ -288,12 +290,33 @@ def describe_errors(error: ValidationError, model: type[BaseModel], whole: str =
         whole: what has no key of its own.
     """
     texts = []
-    for item in error.errors():
-        told = item["msg"]
+    for item in without_followers(error):
+        told = told_of(item)
         if item["type"] == "extra_forbidden":
             told = _no_such_key(model, item["loc"])
         texts.append(f"{'.'.join(str(part) for part in item['loc']) or whole}: {told}")
     return "; ".join(texts)
+
+
+def without_followers(error: ValidationError) -> list[ErrorDetails]:
+    """What pydantic refused, but for lists that are too short because an entry was refused."""
+    refused = error.errors()
+    return [
+        item
+        for item in refused
+        if item["type"] != "too_short"
+        or not any(
+            other["loc"][: len(item["loc"])] == item["loc"] != other["loc"] for other in refused
+        )
+    ]
+
+
+def told_of(item: ErrorDetails) -> str:
+    """What was wrong with a value, in the terms of who wrote it."""
+    if item["type"] in ("tuple_type", "list_type"):
+        example = json.dumps([item["input"]], default=str)
+        return f"a list is awaited, such as {example}"
+    return item["msg"]
 
 
 def _no_such_key(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:

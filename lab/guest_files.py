@@ -68,7 +68,11 @@ class GuestFile:
                 raise ConfigError(awaited, f"{info.st_size:,} bytes, of at most {MAX_BYTES:,}")
             data = source.read_bytes()
         except OSError as error:
-            raise ConfigError(awaited, error.strerror or str(error)) from error
+            raise ConfigError(
+                awaited,
+                error.strerror or str(error),
+                hint="--add takes FILE, FILE:/path/in/guest or FILE:/directory/",
+            ) from error
         runs = bool(info.st_mode & stat.S_IXUSR)
         if runs:
             _assert_runs_here(awaited, data)
@@ -218,7 +222,11 @@ def read_tree(source: Path, path: str) -> list[GuestItem]:
     """
     awaited = f"a directory for the guest at {source}"
     if not source.is_dir():
-        raise ConfigError(awaited, "no directory" if source.exists() else "nothing there")
+        raise ConfigError(
+            awaited,
+            "no directory" if source.exists() else "nothing there",
+            hint="--share takes a directory of the host; a file goes in by --add",
+        )
     items: list[GuestItem] = [GuestDirectory(path)]
     total = 0
     try:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
-from lab.config import LabFile, suggest
+from lab.config import LabFile, suggest, told_of, without_followers
 from lab.errors import ConfigError, LabError, PlanError
 from lab.experiments import kernel_faults
 from lab.guest_files import GuestItem
@@ -264,7 +264,7 @@ class Experiment(Generic[M, P]):
         except ValidationError as error:
             seen = "; ".join(
                 f"{'.'.join(str(part) for part in item['loc']) or self.name}: {self._told(item)}"
-                for item in error.errors()
+                for item in without_followers(error)
             )
             names = ", ".join(self.parameters.model_fields)
             raise ConfigError(
@@ -304,5 +304,5 @@ class Experiment(Generic[M, P]):
     def _told(self, item: ErrorDetails) -> str:
         """What pydantic says, in the lab's words where a name is unknown."""
         if item["type"] != "extra_forbidden":
-            return item["msg"]
+            return told_of(item)
         return f"no such parameter{suggest(str(item['loc'][-1]), self.parameters.model_fields)}"

@@ -143,6 +143,19 @@ def test_a_parameter_that_there_is_not_is_told_with_the_one_that_was_meant() -> 
         experiments.find("compaction").choose({"nod": 1})
 
 
+def test_a_list_is_asked_for_with_what_was_given() -> None:
+    with pytest.raises(ConfigError, match=r'kinds: a list is awaited, such as \["anon"\]\n'):
+        experiments.find("matrix").choose({"kinds": "anon"})
+
+
+def test_an_entry_that_is_refused_does_not_make_its_list_too_short() -> None:
+    with pytest.raises(OptionError) as caught:
+        override(LabFile(), {"topology.nodes.0.memory_mib": 100})
+    assert str(caught.value).endswith("Input should be greater than or equal to 128")
+    with pytest.raises(OptionError, match="at least 2 items"):
+        override(LabFile(), {"topology.nodes": []})
+
+
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [
