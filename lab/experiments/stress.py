@@ -305,6 +305,7 @@ def _play(session: Run, dcbm: Dcbm | None, time_ms: int, *, rival: bool) -> Coun
         *("--movers", str(mode.movers)),
         *(["--rival"] if rival else []),
         *(["--shared"] if mode.scenario.shared else []),
+        *("--folio-kib", str(mode.scenario.folio_kib)),
     ]
     job = guest.spawn(argv, timeout_s=session.program_timeout_s)
     session.say(f"{mode.scenario.purpose}: {time_ms} ms")

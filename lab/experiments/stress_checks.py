@@ -153,6 +153,9 @@ def _kernel_checks(scenario: Scenario, counted: Counted, size: Size) -> list[Che
             checks.equal("pinned pages refused", number(tally, "pinned_refused"), tried, "pages")
         )
         made.append(checks.equal("pinned pages moved", number(tally, "pinned_moved"), 0, "pages"))
+    if scenario.folio_pages > 1:
+        # Both nodes have room for them, and nobody unmaps a part of one.
+        made.append(checks.equal("folios split", number(tally, "folios_split"), 0, "folios"))
     return made
 
 
@@ -182,7 +185,7 @@ def _answers(counted: Counted) -> Check:
 def _offload_checks(
     scenario: Scenario, counted: Counted, size: Size, topology: Topology
 ) -> list[Check]:
-    """The engines copied single pages, and as many as dcbm says.
+    """The engines copied folios of one size, and as many as dcbm says.
 
     How many of the migrated ones is not known: whoever finds no idle channel copies by the CPU.
     """
@@ -194,13 +197,14 @@ def _offload_checks(
         made = checks.engines_agree(
             counted.device,
             folios=copies,
-            folio_bytes=checks.PAGE_BYTES,
+            folio_bytes=scenario.folio_pages * checks.PAGE_BYTES,
             folios_failures=counted.folios_failures,
             piece_bytes=longest_copy_bytes(topology),
         )
-    made.append(_reaches("offloaded", copies, scenario.offloaded, size))
+    pages = copies * scenario.folio_pages
+    made.append(_reaches("offloaded", pages, scenario.offloaded, size))
     if scenario.by_cpu is not None:
-        by_cpu = counted.pages_migrated - copies
+        by_cpu = counted.pages_migrated - pages
         made.append(_reaches("copied by the CPU", by_cpu, scenario.by_cpu, size))
     return made
 

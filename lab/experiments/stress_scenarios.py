@@ -98,6 +98,8 @@ class Scenario:
             exact on the virtual clock only. The engines have nothing to do.
         vanilla: there is a mode of it on the vanilla kernel, too.
         shared: the pages are those of a file in memory, and not anonymous.
+        folio_kib: size of the folios of the region. Where they are large, no folio of another size
+            moves along, and none may be split.
     """
 
     name: str
@@ -118,14 +120,22 @@ class Scenario:
     provider: str | None = None
     vanilla: bool = False
     shared: bool = False
+    folio_kib: int = 4
+
+    @property
+    def folio_pages(self) -> int:
+        """Pages of a folio of the region."""
+        return self.folio_kib // 4
 
     @property
     def program(self) -> str:
         """What the guest's program calls it."""
-        return self.name.removesuffix(_SHMEM)
+        return self.name.removesuffix(_SHMEM).removesuffix(_LARGE)
 
 
 _SHMEM = "-shmem"
+_LARGE_MIB = 2
+_LARGE = f"-{_LARGE_MIB}m"
 
 # Each page is written again, looked at, and goes there and back. A page is verified before it is
 # written and at the end, so that nothing wrong is ever written over unseen: once is enough.
@@ -260,7 +270,24 @@ def _in_a_file(scenario: Scenario) -> Scenario:
     )
 
 
+# Every page that moves is the region's there, so that the size of each copy is known. Folios of
+# other sizes don't stay large: they are unmapped page by page, and count as partly mapped from then
+# on (__folio_remove_rmap() of mm/rmap.c, migrate_folio_move() of mm/migrate.c). The next migration
+# splits those.
+_IN_LARGE_FOLIOS = ("ping-pong",)
+
+
+def _in_large_folios(scenario: Scenario) -> Scenario:
+    return replace(
+        scenario,
+        name=scenario.name + _LARGE,
+        purpose=f"{scenario.purpose}; folios of {_LARGE_MIB} MiB",
+        folio_kib=_LARGE_MIB * 1024,
+    )
+
+
 SCENARIOS: tuple[Scenario, ...] = (
     *_ANONYMOUS,
     *(_in_a_file(scenario) for scenario in _ANONYMOUS if scenario.name in _IN_A_FILE_TOO),
+    *(_in_large_folios(one) for one in _ANONYMOUS if one.name in _IN_LARGE_FOLIOS),
 )

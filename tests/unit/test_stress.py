@@ -33,10 +33,10 @@ COPIES = 5000
 MIGRATED = 9000
 
 
-def device(descriptors: int = COPIES, **changed: int) -> DeviceCounters:
+def device(descriptors: int = COPIES, folio_bytes: int = 4096, **changed: int) -> DeviceCounters:
     counters = {
         "descriptors": descriptors,
-        "bytes": descriptors * 4096,
+        "bytes": descriptors * folio_bytes,
         "interrupts": descriptors,
         "errors": 0,
         **changed,
@@ -52,6 +52,7 @@ def event(scenario: Scenario, **changed: Any) -> dict[str, Any]:
         "rivals": 2,
         "pinned_refused": 2 * 32,
         "pinned_moved": 0,
+        "folios_split": 0,
         "wrong": [],
         "seen_by": [],
         "surprise": [],
@@ -73,7 +74,8 @@ def counted(
 ) -> Counted:
     if scenario.resets:
         copies = folios_failures = None
-    return Counted.of(event(scenario, **changed), used or device(), copies, folios_failures)
+    used = used or device(folio_bytes=scenario.folio_kib * 1024)
+    return Counted.of(event(scenario, **changed), used, copies, folios_failures)
 
 
 def judged(name: str, **changed: Any) -> list[Check]:
@@ -108,6 +110,12 @@ BREAKS: dict[tuple[str, str], dict[str, Any]] = {
     ("writers", "dcbm failures"): {"folios_failures": 1},
     ("writers", "offloaded"): {"copies": SIZE.pages - 1},
     ("crowd", "copied by the CPU"): {"vmstat": {"pgmigrate_success": COPIES + SIZE.pages - 1}},
+    ("ping-pong-2m", "folios split"): {"folios_split": 1},
+    ("ping-pong-2m", "bytes"): {"used": device()},
+    ("ping-pong-2m", "offloaded"): {
+        "copies": SIZE.pages // 512 - 1,
+        "used": device(descriptors=SIZE.pages // 512 - 1, folio_bytes=512 * 4096),
+    },
     ("gup", "pinned pages refused"): {"pinned_refused": 2 * 32 - 1},
     ("gup", "pinned pages moved"): {"pinned_moved": 1},
     ("controls", "rivals"): {"rivals": 1},

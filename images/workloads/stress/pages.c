@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <errno.h>
+#include <inttypes.h>
 #include <linux/mempolicy.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "folio_size.h"
 #include "region.h"
 #include "stress.h"
 
@@ -35,6 +37,28 @@ static int populate_shared(const struct stress *stress, char *start, size_t size
 	return error;
 }
 
+static int populate(const struct stress *stress, char *start, size_t size_bytes)
+{
+	int error;
+
+	folio_size_allow(stress->folio_kib);
+	if (stress->folio_kib > PAGE_BYTES / 1024 && madvise(start, size_bytes, MADV_HUGEPAGE))
+		fail(EXIT_PREMISE, errno, "large folios can't be asked for");
+	error = region_populate(start, size_bytes);
+	/* From here on nothing may collapse or enlarge a folio. */
+	folio_size_restore();
+	if (madvise(start, size_bytes, MADV_NOHUGEPAGE))
+		fail(EXIT_FAILED, errno, "large folios can't be declined");
+	return error;
+}
+
+uint64_t pages_split(const struct stress *stress, const struct pages *pages)
+{
+	size_t folios = pages->count * PAGE_BYTES / 1024 / stress->folio_kib;
+
+	return folio_size_count_wrong(pages->start, folios, stress->folio_kib);
+}
+
 void pages_make(struct stress *stress, struct pages *pages)
 {
 	size_t size_bytes = stress->mib << 20, i;
@@ -47,10 +71,13 @@ void pages_make(struct stress *stress, struct pages *pages)
 	if (pages->sequence == MAP_FAILED)
 		fail(EXIT_FAILED, errno, "no memory for sequence numbers");
 	error = stress->shared ? populate_shared(stress, pages->start, size_bytes) :
-				 region_populate(pages->start, size_bytes);
+				 populate(stress, pages->start, size_bytes);
 	if (error)
 		fail(EXIT_PREMISE, error, "the region can't be faulted in on node %lu",
 		     stress->from);
+	if (pages_split(stress, pages))
+		fail(EXIT_PREMISE, 0, "%" PRIu64 " folios are not of %lu KiB",
+		     pages_split(stress, pages), stress->folio_kib);
 	for (i = 0; i < pages->count; i++) {
 		pattern_fill(pages->start + i * PAGE_BYTES, PAGE_BYTES, 1);
 		pages->sequence[i] = 1;

@@ -13,14 +13,16 @@
 
 static const char usage[] =
 	"usage: stress SCENARIO --from A --to B --cpus N --run-ms T [--seed S] [--mib M]\n"
-	"              [--writers W] [--movers V] [--rival] [--shared]\n"
+	"              [--writers W] [--movers V] [--rival]\n"
+	"              [--shared | --folio-kib F]\n"
 	"\n"
 	"SCENARIO: writers, ping-pong, crowd, gup, fork, controls, hotplug, late-write.\n"
 	"Makes M MiB (default 4) on node A, says \"ready\", and from SIGUSR1 on has W\n"
 	"tasks (default 4) write and verify while V tasks (default 3) move the pages\n"
 	"between the nodes, for T ms, on the CPUs 0 to N - 1. --rival: the module\n"
-	"offload_rival is there. --shared: the pages are those of a file in memory. A\n"
-	"\"stress\" event tells what was done and seen.\n";
+	"offload_rival is there. --shared: the pages are those of a file in memory.\n"
+	"F: size of the folios (default 4). A \"stress\" event tells what was done and\n"
+	"seen.\n";
 
 static const struct scenario *const scenarios[] = {
 	&scenario_writers, &scenario_ping_pong, &scenario_crowd, &scenario_gup,
@@ -58,6 +60,8 @@ static void run(struct stress *stress, const struct scenario *scenario)
 		pages_check_all(stress, &stress->pages, "the end");
 	vmstat_read(&after);
 	report("{\"event\":\"stress\",\"wall_ns\":%" PRIu64 ",", monotonic_ns() - start_ns);
+	if (scenario->owns_region)
+		report("\"folios_split\":%" PRIu64 ",", pages_split(stress, &stress->pages));
 	tally_report(stress->tally);
 	report(",");
 	report_vmstat(&before, &after);
@@ -68,7 +72,7 @@ static void run(struct stress *stress, const struct scenario *scenario)
 int main(int argc, char **argv)
 {
 	struct stress stress = {
-		.seed = 1, .mib = 4, .writers = 4, .movers = 3, .pin = true,
+		.seed = 1, .mib = 4, .writers = 4, .movers = 3, .pin = true, .folio_kib = 4,
 	};
 	const struct option_number numbers[] = {
 		{ "from", &stress.from, 0, 63, false },
@@ -79,6 +83,7 @@ int main(int argc, char **argv)
 		{ "mib", &stress.mib, 2, 1 << 12, true },
 		{ "writers", &stress.writers, 1, 32, true },
 		{ "movers", &stress.movers, 1, 32, true },
+		{ "folio-kib", &stress.folio_kib, 4, 2048, true },
 		{ NULL, NULL, 0, 0, false },
 	};
 	const struct option_flag flags[] = {
@@ -92,6 +97,12 @@ int main(int argc, char **argv)
 		options_read(argc, argv, usage, numbers, flags);
 	scenario = find_scenario(argv[1]);
 	options_read(argc - 1, argv + 1, usage, numbers, flags);
+	if (stress.folio_kib & (stress.folio_kib - 1))
+		fail(EXIT_USAGE, EINVAL, "--folio-kib is no power of two");
+	if (stress.shared && stress.folio_kib > PAGE_BYTES / 1024)
+		fail(EXIT_USAGE, EINVAL, "--shared has single pages, and no --folio-kib");
+	if (!scenario->owns_region && stress.folio_kib > PAGE_BYTES / 1024)
+		fail(EXIT_USAGE, EINVAL, "this scenario has single pages, and no --folio-kib");
 	signal_hold(SIGUSR1);
 	run(&stress, scenario);
 	return 0;

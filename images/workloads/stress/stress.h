@@ -65,6 +65,7 @@ struct stress {
 	unsigned long seed, run_ms, mib, writers, movers, from, to;
 	bool pin, rival;
 	bool shared;			/* the region is a mapping of a file in memory */
+	unsigned long folio_kib;	/* of its folios: anonymous if they are large */
 	unsigned long cpus;		/* in use, from 0 */
 	struct tally *tally;
 	struct pages pages;
@@ -104,6 +105,8 @@ static inline bool over(const struct stress *stress)
 
 /* pages.c: every write is preceded by a check of what is there. */
 void pages_make(struct stress *stress, struct pages *pages);
+/* How many folios are not, or no more, of the size they are to have. */
+uint64_t pages_split(const struct stress *stress, const struct pages *pages);
 bool pages_check(const struct stress *stress, const struct pages *pages, size_t page,
 		 const char *who);
 void pages_write(const struct stress *stress, struct pages *pages, size_t page);
