@@ -20,6 +20,26 @@ _WRONG_KEPT = 16
 # The share of a region, and the least number of pages, that may be those of others.
 _FEW = 16
 _OTHERS = 16
+# Of /proc/kpageflags, include/uapi/linux/kernel-page-flags.h and include/linux/kernel-page-flags.h:
+# what may keep a page where it is.
+_PAGE_FLAGS: Mapping[int, str] = {
+    0: "locked",
+    4: "dirty",
+    5: "lru",
+    8: "writeback",
+    9: "reclaim",
+    12: "anon",
+    13: "swapcache",
+    15: "head",
+    16: "tail",
+    17: "hugetlb",
+    18: "unevictable",
+    19: "hwpoison",
+    21: "ksm",
+    22: "thp",
+    33: "mlocked",
+    35: "private",
+}
 
 
 @dataclass(frozen=True)
@@ -45,6 +65,8 @@ class Found:
         pages_migrated: all that the kernel migrated meanwhile, by /proc/vmstat.
         pages_failed: all that it failed to.
         retries: how often the trigger had to be pulled again.
+        stayed: of the pages that were to move and didn't, the one in the lowest frame, in words;
+            empty if there is none.
     """
 
     pages: int
@@ -65,6 +87,7 @@ class Found:
     pages_migrated: int = 0
     pages_failed: int = 0
     retries: int = 0
+    stayed: str = ""
 
     @property
     def pages_copied(self) -> int:
@@ -120,6 +143,7 @@ class Found:
             pages_migrated=number(vmstat, "pgmigrate_success"),
             pages_failed=number(vmstat, "pgmigrate_fail"),
             retries=number(moved, "retries"),
+            stayed=_stayed(moved.get("stayed")),
         )
 
     def added_to(self, earlier: Integrity | None) -> Integrity | None:
@@ -131,6 +155,17 @@ class Found:
             pages_wrong=earlier.pages_wrong + self.integrity.pages_wrong,
             wrong=[*earlier.wrong, *self.integrity.wrong][:_WRONG_KEPT],
         )
+
+
+def _stayed(page: Mapping[str, Any] | None) -> str:
+    if page is None:
+        return ""
+    flags = number(page, "flags")
+    names = [name for bit, name in _PAGE_FLAGS.items() if flags >> bit & 1]
+    return (
+        f"the lowest that stayed is page {number(page, 'page'):,} in frame "
+        f"{number(page, 'frame'):#x}, flags {', '.join(names) or 'none'} ({flags:#x})"
+    )
 
 
 def cell_checks(
@@ -216,7 +251,8 @@ def _moved(trigger: Trigger, kind: Kind, found: Found) -> Check:
         name="moved",
         held=seen >= max(1, least) and (busy or not found.pull_errno),
         awaited=f"{trigger.promise}: at least {least:,} of {found.pages:,} pages",
-        seen=f"{seen:,}, {found.absent:,} absent, errno {found.pull_errno}",
+        seen=f"{seen:,}, {found.absent:,} absent, errno {found.pull_errno}"
+        + (f", {found.stayed}" if found.stayed else ""),
     )
 
 

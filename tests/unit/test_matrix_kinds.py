@@ -260,6 +260,32 @@ def test_of_what_is_taken_along_each_copy_is_accounted_for() -> None:
         ]
 
 
+def test_what_stayed_is_told_by_its_lowest_page() -> None:
+    moved = {name: 3 for name in ("pages", "folios", "pages_moved", "folios_moved", "on_to")}
+    moved |= {"asked": 4, "asked_moved": 3, "absent": 0, "pull_errno": 0, "retries": 0}
+    moved |= {"vmstat": {"pgmigrate_success": 3, "pgmigrate_fail": 1}}
+    told = moved | {"stayed": {"page": 2, "frame": 0x1234, "flags": 1 << 12 | 1 << 5}}
+
+    def seen(events: dict[str, Any]) -> str:
+        read = Found.of(
+            {"folio_kib": 4},
+            events,
+            None,
+            device=FOUND.device,
+            dma_copies=3,
+            folios_failures=0,
+        )
+        (check,) = [c for c in pulled("compact_node", "anon", read) if c.name == "moved"]
+        assert not check.held
+        return check.seen
+
+    assert seen(moved) == "3, 0 absent, errno 0"
+    assert seen(told) == (
+        "3, 0 absent, errno 0, the lowest that stayed is page 2 in frame 0x1234, "
+        "flags lru, anon (0x1020)"
+    )
+
+
 def test_where_a_trigger_may_stop_and_has_moved_nothing_nothing_is_shown() -> None:
     for trigger, kind in PARTLY:
         some = replace(FOUND, pages_moved=1, folios_moved=1, asked_moved=1)

@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,10 +36,17 @@
 
 /*
  * The area, and its lowest part, in sizes of the region. Some kinds need memory for
- * themselves before the region is made; the holes above have room for it once more.
+ * themselves before the region is made; the holes above have room for it once more,
+ * and for what others have below the area.
  */
-#define AREA_PER_REGION 8
+#define AREA_PER_REGION 10
 #define LOW_PER_REGION 3
+
+/*
+ * Of the free pages, the lists of the CPUs keep up to one in 256 of their zone's
+ * (percpu_pagelist_high_fraction): that many compaction doesn't find.
+ */
+#define ROOM_KEPT REGION_PAGES
 
 #define HUGE_ORDER 9
 #define PROACTIVENESS "/proc/sys/vm/compaction_proactiveness"
@@ -135,10 +143,55 @@ static void fragment(struct cell *cell)
 	give_back(is_low);
 }
 
-/* What is below all holes in their zone has a free page above it, and is to move. */
+/* The first page frame of a node's ZONE_MOVABLE, by /proc/zoneinfo. */
+static uint64_t movable_zone_start(unsigned long of_node)
+{
+	FILE *file = fopen("/proc/zoneinfo", "re");
+	char line[256], zone[32] = "";
+	unsigned long node = 0;
+	uint64_t start = 0;
+
+	if (!file)
+		fail(EXIT_FAILED, errno, "/proc/zoneinfo can't be opened");
+	while (!start && fgets(line, sizeof(line), file))
+		if (sscanf(line, "Node %lu, zone %31s", &node, zone) != 2 && node == of_node &&
+		    !strcmp(zone, "Movable"))
+			sscanf(line, " start_pfn: %" SCNu64, &start);
+	fclose(file);
+	if (!start)
+		fail(EXIT_PREMISE, 0, "node %lu has no ZONE_MOVABLE", of_node);
+	return start;
+}
+
+/* The free pages that compaction can come to while it moves what is below all holes. */
+static size_t count_room(void)
+{
+	size_t room = 0, i;
+
+	/* It takes none of the block after the one that it empties (isolate_freepages()). */
+	for (i = 0; i < area_pages; i++)
+		room += is_hole(area_frames[i]) && area_frames[i] >= low_end + BLOCK_PAGES;
+	return room;
+}
+
+/*
+ * What is below all holes in their zone is to move: the region, and what others have
+ * there. Without a free page above for all of it compaction would end before.
+ */
+static void assert_room(const struct cell *cell)
+{
+	size_t below = state_count_compactable(movable_zone_start(cell->from), low_end);
+	size_t room = count_room();
+
+	if (below + ROOM_KEPT > room)
+		fail(EXIT_PREMISE, 0, "%zu pages are to move, and %zu above them are free", below,
+		     room);
+}
+
 static void make_holes(struct cell *cell)
 {
 	give_back(is_hole);
+	assert_room(cell);
 	/* Without that many free pages above them the kernel wouldn't try. */
 	watermarks_lower();
 	memory_blocks_ask(cell, low_end);

@@ -171,6 +171,32 @@ static void report_nodes(const struct cell *cell)
 	       on_to, elsewhere, absent);
 }
 
+static bool has_left(const struct cell *cell, size_t page)
+{
+	return cell->frames_after[page] &&
+	       cell->frames_after[page] != cell->frames_before[page];
+}
+
+static bool wanted(const struct cell *cell, size_t page)
+{
+	return !cell->asked || cell->asked[page];
+}
+
+/* Of those that were to leave and are there still, the lowest frame tells the most. */
+static void report_stayed(const struct cell *cell)
+{
+	size_t lowest = cell->pages, i;
+
+	for (i = 0; i < cell->pages; i++)
+		if (wanted(cell, i) && !has_left(cell, i) && cell->frames_after[i] &&
+		    (lowest == cell->pages ||
+		     cell->frames_after[i] < cell->frames_after[lowest]))
+			lowest = i;
+	if (lowest < cell->pages)
+		report("\"stayed\":{\"page\":%zu,\"frame\":%" PRIu64 ",\"flags\":%" PRIu64 "},",
+		       lowest, cell->frames_after[lowest], state_flags(cell, lowest));
+}
+
 static void report_moved(const struct cell *cell)
 {
 	size_t pages = 0, folios = 0, asked = 0, asked_moved = 0, folio, i;
@@ -180,19 +206,19 @@ static void report_moved(const struct cell *cell)
 
 		for (i = 0; i < cell->folio_pages; i++) {
 			size_t page = folio * cell->folio_pages + i;
-			bool left = cell->frames_after[page] &&
-				    cell->frames_after[page] != cell->frames_before[page];
-			bool wanted = !cell->asked || cell->asked[page];
+			bool left = has_left(cell, page), was_asked = wanted(cell, page);
 
 			moved += left;
-			asked += wanted;
-			asked_moved += wanted && left;
+			asked += was_asked;
+			asked_moved += was_asked && left;
 		}
 		pages += moved;
 		folios += moved == cell->folio_pages;
 	}
 	report("\"pages_moved\":%zu,\"folios_moved\":%zu,\"asked\":%zu,\"asked_moved\":%zu,",
 	       pages, folios, asked, asked_moved);
+	if (asked_moved < asked)
+		report_stayed(cell);
 }
 
 /* Apart from the rest: it counts even if the region then can't be looked at. */

@@ -287,6 +287,27 @@ static struct page_state *pages_of(const struct cell *cell)
 	return pages;
 }
 
+size_t state_count_compactable(uint64_t first, uint64_t end)
+{
+	uint64_t flags[REGION_PAGES], block;
+	size_t count = 0;
+	int file = -1;
+
+	for (block = first; block < end; block += REGION_PAGES) {
+		size_t listed = 0, tails = 0, i;
+
+		read_words("/proc/kpageflags", &file, block, flags, REGION_PAGES);
+		for (i = 0; i < REGION_PAGES; i++) {
+			listed += !!(flags[i] & FLAG(LRU));
+			tails += !!(flags[i] & FLAG(COMPOUND_TAIL));
+		}
+		if (tails != REGION_PAGES - 1)
+			count += listed;
+	}
+	close(file);
+	return count;
+}
+
 size_t state_count(const struct cell *cell, uint64_t flag)
 {
 	struct page_state *pages = pages_of(cell);
@@ -296,6 +317,15 @@ size_t state_count(const struct cell *cell, uint64_t flag)
 		count += !!(pages[i].flags & flag);
 	free(pages);
 	return count;
+}
+
+uint64_t state_flags(const struct cell *cell, size_t page)
+{
+	struct page_state *pages = pages_of(cell);
+	uint64_t flags = pages[page].flags;
+
+	free(pages);
+	return flags;
 }
 
 void state_assert(const struct cell *cell, uint64_t set, uint64_t clear)

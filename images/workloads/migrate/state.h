@@ -48,6 +48,16 @@ void state_mark_young(struct cell *cell);
 /* How many pages of the region have a flag, by /proc/kpageflags. */
 size_t state_count(const struct cell *cell, uint64_t flag);
 
+/* The flags of one page of the region, by /proc/kpageflags; 0 if it isn't there. */
+uint64_t state_flags(const struct cell *cell, size_t page);
+
+/*
+ * How many of the page frames from `first` to before `end`, whole pageblocks, compaction
+ * takes, whosever they are: those on the lists of reclaim, but for huge pages
+ * (skip_isolation_on_order() of mm/compaction.c).
+ */
+size_t state_count_compactable(uint64_t first, uint64_t end);
+
 /* Ends the program with EXIT_PREMISE if a page has not the flags `set`, or has `clear`. */
 void state_assert(const struct cell *cell, uint64_t set, uint64_t clear);
 
