@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,8 @@ class JobResult:
         """
         found = self.events(event)
         if not self.ok or len(found) != 1:
-            raise self.failure(f"one {event!r} from {' '.join(self.argv)}", str(len(found)))
+            count = str(len(found)) if self.ok else None
+            raise self.failure(f"one {event!r} from {' '.join(self.argv)}", count)
         return found[0]
 
     def failure(self, awaited: str, seen: str | None = None) -> PremiseError:
@@ -83,12 +84,15 @@ class JobResult:
         return kind(awaited, told, log=self.log)
 
     def describe(self) -> str:
-        """How it ended and what it said about it, for an error message."""
+        """How it ended and what it said about it, for an error message: the gist first."""
         if self.signal is not None:
             how = f"ended by {_signal_name(self.signal)}"
         else:
             how = f"exit status {self.status}"
-        said = [str(error) for error in self.events("error")] + self.stderr + self.stdout
+        errors = [_told(error) for error in self.events("error")]
+        if errors:
+            how += f": {errors[-1]}"
+        said = errors[:-1] + self.stderr + self.stdout
         return how + "".join(f"\n         {line}" for line in said[-_SHOWN_LINES:])
 
 
@@ -171,6 +175,13 @@ class Jobs:
                 log=log,
             )
         return JobResult(job.argv, job.status, job.signal, job.results, job.stdout, job.stderr, log)
+
+
+def _told(error: Mapping[str, Any]) -> str:
+    """An ``error`` event (fail() of images/workloads/report.c), for people."""
+    number = error.get("errno", 0)
+    reason = f" ({os.strerror(number)})" if isinstance(number, int) and number else ""
+    return f"{error.get('what', error)}{reason}"
 
 
 def _signal_name(number: int) -> str:

@@ -261,7 +261,7 @@ def test_of_what_is_taken_along_each_copy_is_accounted_for() -> None:
 
 
 def test_what_stayed_is_told_by_its_lowest_page() -> None:
-    moved = {name: 3 for name in ("pages", "folios", "pages_moved", "folios_moved", "on_to")}
+    moved = dict.fromkeys(("pages", "folios", "pages_moved", "folios_moved", "on_to"), 3)
     moved |= {"asked": 4, "asked_moved": 3, "absent": 0, "pull_errno": 0, "retries": 0}
     moved |= {"vmstat": {"pgmigrate_success": 3, "pgmigrate_fail": 1}}
     told = moved | {"stayed": {"page": 2, "frame": 0x1234, "flags": 1 << 12 | 1 << 5}}
