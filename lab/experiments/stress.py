@@ -10,7 +10,7 @@ interleaving; on the host's clock, with threads that really run at once, races a
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from pydantic import Field, field_validator
@@ -75,12 +75,17 @@ class StressParameters(Parameters):
 
 @dataclass(frozen=True)
 class StressMode(ModePlan):
-    """A mode of ``stress``: a scenario, and whether dcbm is on."""
+    """A mode of ``stress``: a scenario, and whether dcbm is on.
+
+    Attributes:
+        left_out: scenarios that this run has no mode of, and says so in this one.
+    """
 
     scenario: Scenario = SCENARIOS[0]
     cpus: int = 2
     channels: int = 1
     movers: int = 1
+    left_out: tuple[str, ...] = ()
 
 
 Run = Session[StressMode, StressParameters]
@@ -100,6 +105,7 @@ def plan(lab: LabFile, parameters: StressParameters) -> list[StressMode]:
             hint="choose layout v6",
         )
     modes: list[StressMode] = []
+    left_out: list[str] = []
     for scenario in SCENARIOS:
         if parameters.scenarios and scenario.name not in parameters.scenarios:
             continue
@@ -110,11 +116,12 @@ def plan(lab: LabFile, parameters: StressParameters) -> list[StressMode]:
                     "clock host",
                     hint="leave it out of scenarios",
                 )
+            left_out.append(scenario.name)
             continue
         if scenario.vanilla and parameters.vanilla:
             modes.append(_mode(lab, parameters, scenario, patched=False))
         modes.append(_mode(lab, parameters, scenario, patched=True))
-    return modes
+    return [*modes[:-1], replace(modes[-1], left_out=tuple(left_out))]
 
 
 def _mode(
@@ -166,6 +173,8 @@ def run(session: Run) -> None:
         GuestError: the guest ended the run.
     """
     guest, mode, findings = session.guest, session.mode, session.findings
+    if mode.left_out:
+        findings.notes.append(f"not on the host's clock: {', '.join(mode.left_out)}")
     premises.bind_engines(guest, mode.machine.engine)
     if _DISK in mode.modules:
         guest.load_module(_DISK, "rd_nr=1", f"rd_size={session.parameters.mib * 1024}")

@@ -298,8 +298,11 @@ def test_a_crowd_has_fewer_channels_than_migrations() -> None:
 
 def test_a_late_write_needs_a_clock_that_is_exact() -> None:
     host = LabFile(clock=Clock.HOST)
-    modes = [mode.name for mode in stress.plan(host, StressParameters(vanilla=False))]
-    assert modes == [name for name in BY_NAME if not name.startswith("late-write")]
+    modes = stress.plan(host, StressParameters(vanilla=False))
+    late = ("late-write", "late-write-shmem")
+    assert [mode.name for mode in modes] == [name for name in BY_NAME if name not in late]
+    assert [mode.left_out for mode in modes if mode.left_out] == [late]
+    assert not any(mode.left_out for mode in stress.plan(LabFile(), StressParameters()))
     with pytest.raises(ConfigError, match="virtual clock"):
         stress.plan(host, StressParameters(scenarios=("late-write",)))
 
