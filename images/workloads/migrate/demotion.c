@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "cell.h"
 #include "frames.h"
@@ -64,6 +65,13 @@ static void prepare(struct cell *cell)
 	 * reclaim, unless its slab caches exceed this share of it.
 	 */
 	setting_set("/proc/sys/vm/min_slab_ratio", "0");
+	/*
+	 * The page cache of earlier regions is cold, too: it would go along, and no
+	 * provider is asked to copy that of most filesystems.
+	 */
+	sync();
+	if (!file_write("/proc/sys/vm/drop_caches", "1"))
+		fail(EXIT_PREMISE, errno, "the page cache can't be dropped");
 }
 
 static int pull(struct cell *cell)
