@@ -153,6 +153,37 @@ def test_what_a_provider_must_not_get(name: str) -> None:
     assert "not offloaded" in failed(BY_NAME[name], hidden, offload=True)
 
 
+@pytest.mark.parametrize(
+    ("name", "copies", "held"),
+    [
+        ("xfs-writeback", 64, True),
+        ("xfs-writeback", 62, True),
+        ("xfs-writeback", 61, False),
+        ("xfs-writeback", 65, False),
+        ("anon-64k", 64, True),
+        ("anon-64k", 63, False),
+    ],
+)
+def test_a_folio_whose_writeback_is_just_ending_may_be_left_to_the_cpu(
+    name: str, copies: int, held: bool
+) -> None:
+    """Exactly as many otherwise, and never more than have moved."""
+    moved = replace(
+        FOUND,
+        pages=1024,
+        folios=64,
+        folio_bytes=16 * 4096,
+        pages_moved=1024,
+        folios_moved=64,
+        on_to=1024,
+        pages_migrated=1024,
+        dma_copies=copies,
+        device=DeviceCounters(descriptors=copies, bytes=copies * 16 * 4096, interrupts=1, errors=0),
+    )
+    made = pulled("move_pages", name, moved, offload=True)
+    assert [check.held for check in made if check.name == "offloaded"] == [held]
+
+
 @pytest.mark.parametrize("name", ["anon", "ksm", "swapcache", "shmem", "xfs-dirty"])
 def test_what_a_provider_must_get(name: str) -> None:
     assert "offloaded" in failed(BY_NAME[name], FOUND, offload=True)
