@@ -348,7 +348,7 @@ def _most_offloaded(found: Found) -> Check:
     """The region's folios are among those copied, and not only as many of others.
 
     What the engines copied is held against all that was migrated meanwhile. A few pages of others
-    aren't offloaded (up to 45 were seen, with demotion); they mustn't hide that the region wasn't.
+    aren't offloaded (up to 48 were seen, with compaction); they mustn't hide that the region wasn't.
     """
     most = min(found.pages // _FEW, max(_OTHERS, found.pages_moved - 1))
     return Check(
