@@ -305,7 +305,7 @@ def _others_offloaded(found: Found) -> Check:
 def _offloaded(trigger: Trigger, kind: Kind, found: Found, topology: Topology) -> list[Check]:
     copies = found.dma_copies or 0
     moved = found.pages_moved if trigger.splits else found.folios_moved
-    least = moved - int(moved * NOT_OFFERED.get(kind.name, 0.0))
+    least = max(0, moved - NOT_OFFERED.get((trigger.name, kind.name), 0))
     if trigger.exact:
         made = [
             Check(
@@ -348,7 +348,8 @@ def _most_offloaded(found: Found) -> Check:
     """The region's folios are among those copied, and not only as many of others.
 
     What the engines copied is held against all that was migrated meanwhile. A few pages of others
-    aren't offloaded (up to 48 were seen, with compaction); they mustn't hide that the region wasn't.
+    aren't offloaded (up to 48 were seen, with compaction); they mustn't hide that the region
+    wasn't.
     """
     most = min(found.pages // _FEW, max(_OTHERS, found.pages_moved - 1))
     return Check(

@@ -270,10 +270,10 @@ def _in_a_file(scenario: Scenario) -> Scenario:
     )
 
 
-# Every page that moves is the region's there, so that the size of each copy is known. Folios of
-# other sizes don't stay large: they are unmapped page by page, and count as partly mapped from then
-# on (__folio_remove_rmap() of mm/rmap.c, migrate_folio_move() of mm/migrate.c). The next migration
-# splits those.
+# Every page that moves is the region's there, so that the size of each copy is known. Anonymous
+# folios of other sizes don't stay large: they are unmapped page by page, and count as partly mapped
+# from then on (__folio_remove_rmap() of mm/rmap.c, migrate_folio_move() of mm/migrate.c). The next
+# migration splits those.
 _IN_LARGE_FOLIOS = ("ping-pong",)
 
 

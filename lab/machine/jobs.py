@@ -91,8 +91,9 @@ class JobResult:
             how = f"exit status {self.status}"
         errors = [_told(error) for error in self.events("error")]
         if errors:
-            how += f": {errors[-1]}"
-        said = errors[:-1] + self.stderr + self.stdout
+            # What comes later is mostly what came of it.
+            how += f": {errors[0]}"
+        said = errors[1:] + self.stderr + self.stdout
         return how + "".join(f"\n         {line}" for line in said[-_SHOWN_LINES:])
 
 

@@ -127,8 +127,11 @@ def test_a_failed_program_has_no_result_whatever_it_printed() -> None:
     job = jobs.new(["fragment"])
     take(jobs, type="result", id="1", data={"event": "measured"})
     take(jobs, type="result", id="1", data={"event": "error", "what": "mbind", "errno": 22})
+    take(jobs, type="result", id="1", data={"event": "error", "what": "task 1 gave up"})
     take(jobs, type="exit", id="1", status=3)
-    with pytest.raises(PremiseError, match=r"exit status 3: mbind \(Invalid argument\)$"):
+    with pytest.raises(
+        PremiseError, match=r"exit status 3: mbind \(Invalid argument\)\n *task 1 gave up$"
+    ):
         jobs.result(job).result("measured")
 
 

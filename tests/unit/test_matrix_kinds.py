@@ -154,18 +154,19 @@ def test_what_a_provider_must_not_get(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "copies", "held"),
+    ("trigger", "name", "copies", "held"),
     [
-        ("xfs-writeback", 64, True),
-        ("xfs-writeback", 62, True),
-        ("xfs-writeback", 61, False),
-        ("xfs-writeback", 65, False),
-        ("anon-64k", 64, True),
-        ("anon-64k", 63, False),
+        ("damon_hot", "xfs-writeback", 64, True),
+        ("damon_hot", "xfs-writeback", 62, True),
+        ("damon_hot", "xfs-writeback", 61, False),
+        ("damon_hot", "xfs-writeback", 65, False),
+        ("move_pages", "xfs-writeback", 63, False),
+        ("damon_hot", "anon-64k", 64, True),
+        ("damon_hot", "anon-64k", 63, False),
     ],
 )
 def test_a_folio_whose_writeback_is_just_ending_may_be_left_to_the_cpu(
-    name: str, copies: int, held: bool
+    trigger: str, name: str, copies: int, held: bool
 ) -> None:
     """Exactly as many otherwise, and never more than have moved."""
     moved = replace(
@@ -180,7 +181,7 @@ def test_a_folio_whose_writeback_is_just_ending_may_be_left_to_the_cpu(
         dma_copies=copies,
         device=DeviceCounters(descriptors=copies, bytes=copies * 16 * 4096, interrupts=1, errors=0),
     )
-    made = pulled("move_pages", name, moved, offload=True)
+    made = pulled(trigger, name, moved, offload=True)
     assert [check.held for check in made if check.name == "offloaded"] == [held]
 
 

@@ -37,14 +37,15 @@
 /*
  * The area, and its lowest part, in sizes of the region. Some kinds need memory for
  * themselves before the region is made; the holes above have room for it once more,
- * and for what others have below the area.
+ * and for what others have below the area, however large the region is.
  */
-#define AREA_PER_REGION 10
+#define AREA_PER_REGION 6
+#define AREA_FOR_OTHERS (16ul << 20)
 #define LOW_PER_REGION 3
 
 /*
- * Of the free pages, the lists of the CPUs keep up to one in 256 of their zone's
- * (percpu_pagelist_high_fraction): that many compaction doesn't find.
+ * What the lists of the CPUs keep compaction doesn't find: of the one that frees, up to
+ * a 256th of the zone shared by the node's CPUs (zone_highsize() of mm/page_alloc.c).
  */
 #define ROOM_KEPT REGION_PAGES
 
@@ -75,7 +76,7 @@ static int by_frame(const void *left, const void *right)
 	return (a > b) - (a < b);
 }
 
-static void find_low_part(void)
+static void find_low_part(size_t region_pages)
 {
 	uint64_t *sorted = malloc(area_pages * sizeof(*sorted));
 
@@ -84,7 +85,7 @@ static void find_low_part(void)
 	memcpy(sorted, area_frames, area_pages * sizeof(*sorted));
 	qsort(sorted, area_pages, sizeof(*sorted), by_frame);
 	low_start = sorted[0];
-	low_end = sorted[area_pages * LOW_PER_REGION / AREA_PER_REGION];
+	low_end = sorted[LOW_PER_REGION * region_pages];
 	low_end -= low_end % BLOCK_PAGES;
 	free(sorted);
 }
@@ -117,7 +118,7 @@ static void give_back(bool (*wanted)(uint64_t frame))
 
 static void fragment(struct cell *cell)
 {
-	size_t size_bytes = AREA_PER_REGION * (cell->mib << 20);
+	size_t size_bytes = AREA_PER_REGION * (cell->mib << 20) + AREA_FOR_OTHERS;
 	int error;
 
 	/* The highest frames of the zone, where nothing else is free. */
@@ -139,7 +140,7 @@ static void fragment(struct cell *cell)
 	region_frames(area, area_pages, area_frames);
 	/* The region is to find no other place. */
 	clean_blocks_fill(cell);
-	find_low_part();
+	find_low_part((cell->mib << 20) / PAGE_BYTES);
 	give_back(is_low);
 }
 
@@ -180,9 +181,12 @@ static size_t count_room(void)
  */
 static void assert_room(const struct cell *cell)
 {
-	size_t below = state_count_compactable(movable_zone_start(cell->from), low_end);
-	size_t room = count_room();
+	uint64_t first = movable_zone_start(cell->from);
+	size_t below = state_count_compactable(first, low_end), room = count_room();
 
+	if (low_end <= first)
+		fail(EXIT_PREMISE, 0, "ZONE_MOVABLE of node %lu is too small for the area",
+		     cell->from);
 	if (below + ROOM_KEPT > room)
 		fail(EXIT_PREMISE, 0, "%zu pages are to move, and %zu above them are free", below,
 		     room);

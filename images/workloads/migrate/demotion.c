@@ -66,8 +66,8 @@ static void prepare(struct cell *cell)
 	 */
 	setting_set("/proc/sys/vm/min_slab_ratio", "0");
 	/*
-	 * The page cache of earlier regions is cold, too: it would go along, and no
-	 * provider is asked to copy that of most filesystems.
+	 * The page cache of others is cold, too: up to 127 pages of it went along, and
+	 * no provider is asked to copy that of most filesystems, or of block devices.
 	 */
 	sync();
 	if (!file_write("/proc/sys/vm/drop_caches", "1"))

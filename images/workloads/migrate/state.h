@@ -54,7 +54,8 @@ uint64_t state_flags(const struct cell *cell, size_t page);
 /*
  * How many of the page frames from `first` to before `end`, whole pageblocks, compaction
  * takes, whosever they are: those on the lists of reclaim, but for huge pages
- * (skip_isolation_on_order() of mm/compaction.c).
+ * (skip_isolation_on_order() of mm/compaction.c). Pages with movable_ops, and those that
+ * a CPU has not put on a list yet, are left out.
  */
 size_t state_count_compactable(uint64_t first, uint64_t end);
 

@@ -41,8 +41,14 @@ static int populate(const struct stress *stress, char *start, size_t size_bytes)
 {
 	int error;
 
+	/* Several processes make regions of single pages at once: they leave the settings alone. */
+	if (stress->folio_kib == PAGE_BYTES / 1024) {
+		if (madvise(start, size_bytes, MADV_NOHUGEPAGE) && errno != EINVAL)
+			fail(EXIT_FAILED, errno, "large folios can't be declined");
+		return region_populate(start, size_bytes);
+	}
 	folio_size_allow(stress->folio_kib);
-	if (stress->folio_kib > PAGE_BYTES / 1024 && madvise(start, size_bytes, MADV_HUGEPAGE))
+	if (madvise(start, size_bytes, MADV_HUGEPAGE))
 		fail(EXIT_PREMISE, errno, "large folios can't be asked for");
 	error = region_populate(start, size_bytes);
 	/* From here on nothing may collapse or enlarge a folio. */
