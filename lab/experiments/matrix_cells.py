@@ -299,7 +299,8 @@ LEAST: Mapping[tuple[str, str], float] = {
     **{("demotion", kind.name): 0.98 for kind in KINDS if kind.name not in _WRITEBACK},
 }
 
-# How many of the folios that move no provider may have been asked for, where it is more than none.
+# How many of the folios that move no provider may have been asked for, where it is more than none;
+# of triggers with which nothing else moves along (`Trigger.exact`) alone.
 # A folio whose writeback is just ending has that reference, one too many for folio_offloadable() of
 # the series' third patch, and may have lost it when the CPU's turn comes. DAMON doesn't wait for
 # writeback, and comes while it ends: 1 folio was seen.

@@ -304,9 +304,9 @@ def _others_offloaded(found: Found) -> Check:
 
 def _offloaded(trigger: Trigger, kind: Kind, found: Found, topology: Topology) -> list[Check]:
     copies = found.dma_copies or 0
-    moved = found.pages_moved if trigger.splits else found.folios_moved
-    least = max(0, moved - NOT_OFFERED.get((trigger.name, kind.name), 0))
     if trigger.exact:
+        moved = found.pages_moved if trigger.splits else found.folios_moved
+        least = max(0, moved - NOT_OFFERED.get((trigger.name, kind.name), 0))
         made = [
             Check(
                 name="offloaded",
@@ -323,12 +323,12 @@ def _offloaded(trigger: Trigger, kind: Kind, found: Found, topology: Topology) -
             piece_bytes=longest_copy_bytes(topology),
         )
     # Folios of others were migrated along with the region, of sizes that nobody knows.
-    least = max(1, least)
+    least = max(1, found.folios_moved)
     offloaded = checks.at_least("offloaded", copies, least, "folios")
     if trigger.promise is Promise.NODE:
         # What these take along are pages of the program, each migrated at once. What compaction
         # and reclaim copy can fail to move, and be copied again.
-        most = max(1, moved) + found.pages_migrated - found.pages_moved
+        most = least + found.pages_migrated - found.pages_moved
         offloaded = Check(
             name="offloaded",
             held=least <= copies <= most,

@@ -29,6 +29,7 @@ from lab.experiments.matrix_cells import (
     CHANGES,
     KINDS,
     NOT_APPLICABLE,
+    NOT_OFFERED,
     PARTLY,
     STAYS,
     TRIGGERS,
@@ -290,6 +291,12 @@ def test_of_what_is_taken_along_each_copy_is_accounted_for() -> None:
         assert [c.name for c in pulled(trigger, "anon", twice, offload=True) if not c.held] == [
             "offloaded"
         ]
+
+
+def test_only_exact_triggers_may_leave_a_folio_to_the_cpu() -> None:
+    for trigger, kind in NOT_OFFERED:
+        assert BY_TRIGGER[trigger].exact
+        assert BY_NAME[kind].offloaded
 
 
 def test_what_stayed_is_told_by_its_lowest_page() -> None:
