@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/kernel-page-flags.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "folio_size.h"
 #include "kernel_state.h"
+#include "page_flags.h"
 #include "region.h"
 #include "report.h"
 
@@ -117,22 +117,28 @@ void folio_size_restore(void)
 	}
 }
 
-static void read_flags(uint64_t frame, size_t count, uint64_t *flags)
+/* A kernel without huge pages doesn't know the advice. */
+static void decline_large(char *start, size_t size_bytes)
 {
-	static int kpageflags = -1;
-	size_t size = count * sizeof(*flags);
-	ssize_t got;
+	if (madvise(start, size_bytes, MADV_NOHUGEPAGE) && errno != EINVAL)
+		fail(EXIT_FAILED, errno, "large folios can't be declined");
+}
 
-	if (kpageflags < 0)
-		kpageflags = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
-	got = pread(kpageflags, flags, size, (off_t)(frame * sizeof(*flags)));
-	/* The frame after the last one of all memory has no entry. */
-	if (got >= 0 && (size_t)got == size - sizeof(*flags)) {
-		flags[count - 1] = 0;
-		return;
+int folio_size_populate(char *start, size_t size_bytes, unsigned long folio_kib)
+{
+	int error;
+
+	if (folio_kib == PAGE_BYTES / 1024) {
+		decline_large(start, size_bytes);
+		return region_populate(start, size_bytes);
 	}
-	if (got < 0 || (size_t)got != size)
-		fail(EXIT_FAILED, got < 0 ? errno : 0, "/proc/kpageflags can't be read");
+	folio_size_allow(folio_kib);
+	if (madvise(start, size_bytes, MADV_HUGEPAGE))
+		fail(EXIT_PREMISE, errno, "large folios can't be asked for");
+	error = region_populate(start, size_bytes);
+	folio_size_restore();
+	decline_large(start, size_bytes);
+	return error;
 }
 
 /*
@@ -141,13 +147,13 @@ static void read_flags(uint64_t frame, size_t count, uint64_t *flags)
  */
 static bool is_folio(const uint64_t *frames, size_t pages)
 {
-	const uint64_t head = 1ull << KPF_COMPOUND_HEAD, tail = 1ull << KPF_COMPOUND_TAIL;
+	const uint64_t head = FLAG(COMPOUND_HEAD), tail = FLAG(COMPOUND_TAIL);
 	uint64_t flags[FOLIO_PAGES_MAX + 1];
 	size_t i;
 
 	if (!frames[0] || frames[0] % pages)
 		return false;
-	read_flags(frames[0], pages + 1, flags);
+	page_flags_read(frames[0], pages + 1, flags);
 	if ((flags[0] & (head | tail)) != (pages > 1 ? head : 0))
 		return false;
 	for (i = 1; i < pages; i++)

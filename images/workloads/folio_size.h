@@ -17,6 +17,14 @@ void folio_size_allow(unsigned long folio_kib);
 void folio_size_restore(void);
 
 /*
+ * Populates a mapping of region_map() with folios of exactly `folio_kib`, and lets
+ * nothing collapse or enlarge one from then on. Large ones change the settings of every
+ * process for the time; single pages leave them alone, so that several processes can
+ * ask for them at once. Returns 0, or the errno with which the kernel refused memory.
+ */
+int folio_size_populate(char *start, size_t size_bytes, unsigned long folio_kib);
+
+/*
  * Of the folios that should start at each `folio_kib` from `start`: how many
  * are not one folio of exactly that size, by /proc/kpageflags. Ends the
  * program if the kernel doesn't tell.

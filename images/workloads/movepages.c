@@ -47,10 +47,6 @@ static const char usage[] =
 	"--stay: keeps every region that was moved, writes all of them once more, says\n"
 	"\"ready\", and verifies them after SIGUSR1: a \"stayed\" event.\n";
 
-#ifndef MADV_HUGEPAGE
-#define MADV_HUGEPAGE 14
-#endif
-
 /* Regions that are stayed with. */
 #define STAY_MAX 16
 
@@ -128,18 +124,9 @@ static void fault_in(struct workload *workload, unsigned long node)
 	assert_room(workload, workload->from);
 	assert_room(workload, workload->to);
 	workload->start = region_map(workload->size_bytes, node);
-	folio_size_allow(workload->folio_kib);
-	if (workload->folio_pages > 1 &&
-	    madvise(workload->start, workload->size_bytes, MADV_HUGEPAGE))
-		fail(EXIT_PREMISE, errno, "large folios can't be asked for");
-	error = region_populate(workload->start, workload->size_bytes);
+	error = folio_size_populate(workload->start, workload->size_bytes, workload->folio_kib);
 	if (error)
 		fail(EXIT_PREMISE, error, "the region can't be faulted in on node %lu", node);
-	/* From here on nothing may collapse or enlarge a folio. */
-	folio_size_restore();
-	if (workload->folio_pages > 1 &&
-	    madvise(workload->start, workload->size_bytes, MADV_NOHUGEPAGE))
-		fail(EXIT_FAILED, errno, "large folios can't be declined");
 	for (i = 0; i < workload->pages; i++)
 		workload->addresses[i] = workload->start + i * PAGE_BYTES;
 	for (i = 0; i < workload->folios; i++)

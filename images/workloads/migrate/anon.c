@@ -16,17 +16,10 @@ void anon_map(struct cell *cell, unsigned long folio_kib)
 
 	cell_set_size(cell, folio_kib);
 	cell->start = region_map(cell->size_bytes, cell->from);
-	folio_size_allow(folio_kib);
-	if (cell->folio_pages > 1 && madvise(cell->start, cell->size_bytes, MADV_HUGEPAGE))
-		fail(EXIT_PREMISE, errno, "large folios can't be asked for");
-	error = region_populate(cell->start, cell->size_bytes);
+	error = folio_size_populate(cell->start, cell->size_bytes, folio_kib);
 	if (error)
 		fail(EXIT_PREMISE, error, "the region can't be faulted in on node %lu",
 		     cell->from);
-	/* From here on nothing may collapse or enlarge a folio. */
-	folio_size_restore();
-	if (madvise(cell->start, cell->size_bytes, MADV_NOHUGEPAGE))
-		fail(EXIT_FAILED, errno, "large folios can't be declined");
 	cell_fill(cell);
 }
 

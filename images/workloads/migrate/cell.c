@@ -11,6 +11,7 @@
 
 #include "cell.h"
 #include "folio_size.h"
+#include "kernel_state.h"
 #include "pattern.h"
 #include "region.h"
 
@@ -85,6 +86,13 @@ void cell_drain_lru(void)
 	if (syscall(SYS_mbind, page, PAGE_BYTES, MPOL_DEFAULT, NULL, 0, MPOL_MF_MOVE))
 		fail(EXIT_FAILED, errno, "the CPUs' batches can't be drained");
 	munmap(page, PAGE_BYTES);
+}
+
+void cell_drop_cache(void)
+{
+	sync();
+	if (!file_write("/proc/sys/vm/drop_caches", "1"))
+		fail(EXIT_PREMISE, errno, "the page cache can't be dropped");
 }
 
 void cell_assert_folios(const struct cell *cell)

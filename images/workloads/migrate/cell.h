@@ -132,6 +132,9 @@ void cell_free_choice(void);
  */
 void cell_drain_lru(void);
 
+/* Writes back what is dirty in the page cache, and drops all that nobody uses. */
+void cell_drop_cache(void);
+
 /* Ends the program with EXIT_PREMISE if a page of the region isn't on `node`. */
 void cell_assert_node(const struct cell *cell, unsigned long node);
 

@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
-#include <linux/kernel-page-flags.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -13,12 +10,9 @@
 #include "folio_size.h"
 #include "memory_block.h"
 #include "options.h"
+#include "page_flags.h"
 #include "region.h"
 #include "setting.h"
-
-#ifndef KPF_RESERVED
-#define KPF_RESERVED 32		/* include/linux/kernel-page-flags.h, for debugging */
-#endif
 
 #define BLOCKS_MAX 512
 #define PIECES_MAX 4096
@@ -27,19 +21,13 @@ static bool has_reserved(uint64_t block)
 {
 	uint64_t frames = memory_block_frames(), i;
 	uint64_t *flags = calloc(frames, sizeof(*flags));
-	int file = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
 	bool found = false;
-	ssize_t got;
 
-	if (!flags || file < 0)
-		fail(EXIT_FAILED, errno, "/proc/kpageflags can't be opened");
-	got = pread(file, flags, frames * sizeof(*flags),
-		    (off_t)(block * frames * sizeof(*flags)));
-	close(file);
-	if (got < 0)
-		fail(EXIT_FAILED, errno, "/proc/kpageflags can't be read");
-	for (i = 0; i < (uint64_t)got / sizeof(*flags); i++)
-		found |= (flags[i] >> KPF_RESERVED) & 1;
+	if (!flags)
+		fail(EXIT_FAILED, ENOMEM, "no memory for the flags of a memory block");
+	page_flags_read(block * frames, frames, flags);
+	for (i = 0; i < frames; i++)
+		found |= !!(flags[i] & FLAG(RESERVED));
 	free(flags);
 	return found;
 }

@@ -7,7 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +24,7 @@
 #include "region.h"
 #include "setting.h"
 #include "state.h"
+#include "zone.h"
 
 /*
  * A hole is three quarters of a pageblock, free blocks of 1 MiB and 512 KiB: room for
@@ -121,6 +122,8 @@ static void fragment(struct cell *cell)
 	size_t size_bytes = AREA_PER_REGION * (cell->mib << 20) + AREA_FOR_OTHERS;
 	int error;
 
+	/* What others have cached lies in the area's way, and would take its holes. */
+	cell_drop_cache();
 	/* The highest frames of the zone, where nothing else is free. */
 	clean_blocks_only(cell);
 	/* Otherwise the lists of each CPU would keep what is freed. */
@@ -144,26 +147,6 @@ static void fragment(struct cell *cell)
 	give_back(is_low);
 }
 
-/* The first page frame of a node's ZONE_MOVABLE, by /proc/zoneinfo. */
-static uint64_t movable_zone_start(unsigned long of_node)
-{
-	FILE *file = fopen("/proc/zoneinfo", "re");
-	char line[256], zone[32] = "";
-	unsigned long node = 0;
-	uint64_t start = 0;
-
-	if (!file)
-		fail(EXIT_FAILED, errno, "/proc/zoneinfo can't be opened");
-	while (!start && fgets(line, sizeof(line), file))
-		if (sscanf(line, "Node %lu, zone %31s", &node, zone) != 2 && node == of_node &&
-		    !strcmp(zone, "Movable"))
-			sscanf(line, " start_pfn: %" SCNu64, &start);
-	fclose(file);
-	if (!start)
-		fail(EXIT_PREMISE, 0, "node %lu has no ZONE_MOVABLE", of_node);
-	return start;
-}
-
 /* The free pages that compaction can come to while it moves what is below all holes. */
 static size_t count_room(void)
 {
@@ -181,8 +164,8 @@ static size_t count_room(void)
  */
 static void assert_room(const struct cell *cell)
 {
-	uint64_t first = movable_zone_start(cell->from);
-	size_t below = state_count_compactable(first, low_end), room = count_room();
+	uint64_t first = zone_movable_start(cell->from);
+	size_t below = zone_count_compactable(first, low_end), room = count_room();
 
 	if (low_end <= first)
 		fail(EXIT_PREMISE, 0, "ZONE_MOVABLE of node %lu is too small for the area",

@@ -69,9 +69,7 @@ static void prepare(struct cell *cell)
 	 * The page cache of others is cold, too: up to 127 pages of it went along, and
 	 * no provider is asked to copy that of most filesystems, or of block devices.
 	 */
-	sync();
-	if (!file_write("/proc/sys/vm/drop_caches", "1"))
-		fail(EXIT_PREMISE, errno, "the page cache can't be dropped");
+	cell_drop_cache();
 }
 
 static int pull(struct cell *cell)

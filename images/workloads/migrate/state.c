@@ -83,7 +83,7 @@ static void read_words(const char *path, int *fd, uint64_t index, uint64_t *word
 
 static void read_pages(const struct cell *cell, struct page_state *pages)
 {
-	static int pagemap = -1, kpageflags = -1, kpagecount = -1;
+	static int pagemap = -1, kpagecount = -1;
 	const uint64_t frame_mask = (1ull << 55) - 1;
 	uint64_t *entries = calloc(cell->pages, sizeof(*entries));
 	size_t i;
@@ -98,7 +98,7 @@ static void read_pages(const struct cell *cell, struct page_state *pages)
 		pages[i] = (struct page_state){ .entry = entries[i] & ~frame_mask };
 		if (!(entries[i] & ENTRY_PRESENT))
 			continue;
-		read_words("/proc/kpageflags", &kpageflags, frame, &pages[i].flags, 1);
+		page_flags_read(frame, 1, &pages[i].flags);
 		read_words("/proc/kpagecount", &kpagecount, frame, &pages[i].mappings, 1);
 	}
 	free(entries);
@@ -285,27 +285,6 @@ static struct page_state *pages_of(const struct cell *cell)
 		fail(EXIT_FAILED, ENOMEM, "no memory for the state of %zu pages", cell->pages);
 	read_pages(cell, pages);
 	return pages;
-}
-
-size_t state_count_compactable(uint64_t first, uint64_t end)
-{
-	uint64_t flags[REGION_PAGES], block;
-	size_t count = 0;
-	int file = -1;
-
-	for (block = first; block < end; block += REGION_PAGES) {
-		size_t listed = 0, tails = 0, i;
-
-		read_words("/proc/kpageflags", &file, block, flags, REGION_PAGES);
-		for (i = 0; i < REGION_PAGES; i++) {
-			listed += !!(flags[i] & FLAG(LRU));
-			tails += !!(flags[i] & FLAG(COMPOUND_TAIL));
-		}
-		if (tails != REGION_PAGES - 1)
-			count += listed;
-	}
-	close(file);
-	return count;
 }
 
 size_t state_count(const struct cell *cell, uint64_t flag)

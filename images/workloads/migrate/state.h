@@ -14,13 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <linux/kernel-page-flags.h>
-
-/* The kernel's own header has these, and doesn't give it to programs. */
-#define KPF_MLOCKED 33
-#define KPF_PRIVATE 35
-
-#define FLAG(name) (1ull << KPF_##name)
+#include "page_flags.h"
 
 struct cell;
 struct state;
@@ -50,14 +44,6 @@ size_t state_count(const struct cell *cell, uint64_t flag);
 
 /* The flags of one page of the region, by /proc/kpageflags; 0 if it isn't there. */
 uint64_t state_flags(const struct cell *cell, size_t page);
-
-/*
- * How many of the page frames from `first` to before `end`, whole pageblocks, compaction
- * takes, whosever they are: those on the lists of reclaim, but for huge pages
- * (skip_isolation_on_order() of mm/compaction.c). Pages with movable_ops, and those that
- * a CPU has not put on a list yet, are left out.
- */
-size_t state_count_compactable(uint64_t first, uint64_t end);
 
 /* Ends the program with EXIT_PREMISE if a page has not the flags `set`, or has `clear`. */
 void state_assert(const struct cell *cell, uint64_t set, uint64_t clear);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "folio_size.h"
+#include "kernel_state.h"
 #include "region.h"
 #include "stress.h"
 
@@ -37,32 +38,22 @@ static int populate_shared(const struct stress *stress, char *start, size_t size
 	return error;
 }
 
-static int populate(const struct stress *stress, char *start, size_t size_bytes)
-{
-	int error;
-
-	/* Several processes make regions of single pages at once: they leave the settings alone. */
-	if (stress->folio_kib == PAGE_BYTES / 1024) {
-		if (madvise(start, size_bytes, MADV_NOHUGEPAGE) && errno != EINVAL)
-			fail(EXIT_FAILED, errno, "large folios can't be declined");
-		return region_populate(start, size_bytes);
-	}
-	folio_size_allow(stress->folio_kib);
-	if (madvise(start, size_bytes, MADV_HUGEPAGE))
-		fail(EXIT_PREMISE, errno, "large folios can't be asked for");
-	error = region_populate(start, size_bytes);
-	/* From here on nothing may collapse or enlarge a folio. */
-	folio_size_restore();
-	if (madvise(start, size_bytes, MADV_NOHUGEPAGE))
-		fail(EXIT_FAILED, errno, "large folios can't be declined");
-	return error;
-}
-
 uint64_t pages_split(const struct stress *stress, const struct pages *pages)
 {
 	size_t folios = pages->count * PAGE_BYTES / 1024 / stress->folio_kib;
 
 	return folio_size_count_wrong(pages->start, folios, stress->folio_kib);
+}
+
+/* Or a migration splits what it finds no place for, and nobody has done anything wrong. */
+static void assert_room(const struct stress *stress)
+{
+	struct node_memory memory;
+
+	node_memory_read(&memory, stress->to);
+	if (memory.order9_blocks < stress->mib / 2)
+		fail(EXIT_PREMISE, 0, "node %lu has %" PRIu64 " free blocks of 2 MiB, not %lu",
+		     stress->to, memory.order9_blocks, stress->mib / 2);
 }
 
 void pages_make(struct stress *stress, struct pages *pages)
@@ -77,13 +68,15 @@ void pages_make(struct stress *stress, struct pages *pages)
 	if (pages->sequence == MAP_FAILED)
 		fail(EXIT_FAILED, errno, "no memory for sequence numbers");
 	error = stress->shared ? populate_shared(stress, pages->start, size_bytes) :
-				 populate(stress, pages->start, size_bytes);
+				 folio_size_populate(pages->start, size_bytes, stress->folio_kib);
 	if (error)
 		fail(EXIT_PREMISE, error, "the region can't be faulted in on node %lu",
 		     stress->from);
 	if (pages_split(stress, pages))
 		fail(EXIT_PREMISE, 0, "%" PRIu64 " folios are not of %lu KiB",
 		     pages_split(stress, pages), stress->folio_kib);
+	if (stress->folio_kib * 1024 == REGION_BYTES)
+		assert_room(stress);
 	for (i = 0; i < pages->count; i++) {
 		pattern_fill(pages->start + i * PAGE_BYTES, PAGE_BYTES, 1);
 		pages->sequence[i] = 1;
