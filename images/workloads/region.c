@@ -50,10 +50,13 @@ int region_populate(char *start, size_t size_bytes)
 void region_frames(const char *start, size_t count, uint64_t *frames)
 {
 	static int pagemap = -1;
+	static pid_t whose;
 	size_t done = 0, i;
 
-	if (pagemap < 0)
+	/* An open one is that of the process which has opened it, and not of a child. */
+	if (whose != getpid())
 		pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	whose = getpid();
 	if (pagemap < 0)
 		fail(EXIT_FAILED, errno, "/proc/self/pagemap can't be opened");
 	while (done < count * sizeof(*frames)) {

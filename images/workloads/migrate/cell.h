@@ -41,6 +41,11 @@ struct folio_kind {
 	/* Ends the program with EXIT_PREMISE if a folio isn't of this kind. */
 	void (*prove)(struct cell *cell);
 	/*
+	 * Right before the migration, and quickly: ends the program with EXIT_PREMISE if a
+	 * folio has stopped being of this kind since it was proved. NULL: none can have.
+	 */
+	void (*yet)(struct cell *cell);
+	/*
 	 * Right after the migration: ends the program with EXIT_PREMISE if a folio
 	 * can have stopped being of this kind meanwhile. NULL: none can.
 	 */

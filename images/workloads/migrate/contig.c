@@ -14,6 +14,9 @@
 #include "contig_trigger.h"
 #include "frames.h"
 
+/* Of one range, before it counts as one that can't be had. */
+#define RETRIES_MAX 3
+
 static int device = -1;
 
 static void prepare(struct cell *cell)
@@ -25,18 +28,33 @@ static void prepare(struct cell *cell)
 	clean_blocks_only(cell);
 }
 
+/*
+ * A page that is not on a list of reclaim just now is not isolated, and then the range
+ * is not free in the end: EBUSY (test_pages_isolated() in alloc_contig_frozen_range()
+ * of mm/page_alloc.c).
+ */
+static int allocate(struct cell *cell, const struct frame_run *run)
+{
+	struct contig_trigger_range range = { run->first, run->count };
+	unsigned int attempt;
+
+	for (attempt = 0; ioctl(device, CONTIG_TRIGGER_ALLOCATE, &range); attempt++) {
+		if (errno != EBUSY || attempt == RETRIES_MAX)
+			return errno;
+		cell->retries++;
+		cell_drain_lru();
+	}
+	return 0;
+}
+
 static int pull(struct cell *cell)
 {
 	struct frame_run *runs;
 	size_t count = frames_before(cell, &runs), i;
 	int error = 0;
 
-	for (i = 0; i < count && !error; i++) {
-		struct contig_trigger_range range = { runs[i].first, runs[i].count };
-
-		if (ioctl(device, CONTIG_TRIGGER_ALLOCATE, &range))
-			error = errno;
-	}
+	for (i = 0; i < count && !error; i++)
+		error = allocate(cell, &runs[i]);
 	free(runs);
 	return error;
 }

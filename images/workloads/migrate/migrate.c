@@ -254,6 +254,8 @@ static void run(struct cell *cell, const struct trigger *trigger, const struct f
 	cell->state = state_read(cell);
 	report_ready(cell);
 	signal_await();
+	if (kind->yet)
+		kind->yet(cell);
 	vmstat_read(&before);
 	start_ns = monotonic_ns();
 	error = trigger->pull(cell);

@@ -38,6 +38,7 @@ static _Noreturn void obey(struct cell *cell)
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	close(orders[1]);
+	close(answers[0]);
 	while (read(orders[0], &order, 1) == 1) {
 		if (order == 'w') {
 			pattern_fill(cell->start + PAGE_BYTES, PAGE_BYTES, cell->generation + 1);
@@ -76,6 +77,10 @@ static void make_forked(struct cell *cell)
 		fail(EXIT_FAILED, errno, "no child can be forked");
 	if (!child)
 		obey(cell);
+	/* When the child is gone, to ask it fails, and doesn't wait or end this process. */
+	close(orders[0]);
+	close(answers[1]);
+	signal(SIGPIPE, SIG_IGN);
 }
 
 static void prove_forked(struct cell *cell)

@@ -46,6 +46,10 @@ static const struct bit entry_bits[] = {
 };
 
 #define ENTRY_PRESENT (1ull << 63)
+#define FRAME_MASK ((1ull << 55) - 1)
+
+/* Frames whose flags are read at once. */
+#define RUN_MAX 64
 
 /* Apart from the others: to call it dirty once too often is less than to forget it. */
 #define ENTRY_SOFT_DIRTY (1ull << 55)
@@ -81,25 +85,42 @@ static void read_words(const char *path, int *fd, uint64_t index, uint64_t *word
 		fail(EXIT_FAILED, errno, "%s can't be read", path);
 }
 
+/* How many entries from the first on name frames that follow one another. */
+static size_t frames_in_turn(const uint64_t *entries, size_t count)
+{
+	size_t run = 1;
+
+	while ((entries[0] & ENTRY_PRESENT) && run < count && run < RUN_MAX &&
+	       (entries[run] & ENTRY_PRESENT) &&
+	       (entries[run] & FRAME_MASK) == (entries[0] & FRAME_MASK) + run)
+		run++;
+	return run;
+}
+
 static void read_pages(const struct cell *cell, struct page_state *pages)
 {
 	static int pagemap = -1, kpagecount = -1;
-	const uint64_t frame_mask = (1ull << 55) - 1;
 	uint64_t *entries = calloc(cell->pages, sizeof(*entries));
-	size_t i;
+	size_t first, run, i;
 
 	if (!entries)
 		fail(EXIT_FAILED, ENOMEM, "no memory for %zu entries", cell->pages);
 	read_words("/proc/self/pagemap", &pagemap, (uintptr_t)cell->start / PAGE_BYTES, entries,
 		   cell->pages);
-	for (i = 0; i < cell->pages; i++) {
-		uint64_t frame = entries[i] & frame_mask;
+	for (first = 0; first < cell->pages; first += run) {
+		uint64_t flags[RUN_MAX] = { 0 }, mappings[RUN_MAX] = { 0 };
+		uint64_t frame = entries[first] & FRAME_MASK;
 
-		pages[i] = (struct page_state){ .entry = entries[i] & ~frame_mask };
-		if (!(entries[i] & ENTRY_PRESENT))
-			continue;
-		page_flags_read(frame, 1, &pages[i].flags);
-		read_words("/proc/kpagecount", &kpagecount, frame, &pages[i].mappings, 1);
+		run = frames_in_turn(entries + first, cell->pages - first);
+		if (entries[first] & ENTRY_PRESENT) {
+			page_flags_read(frame, run, flags);
+			read_words("/proc/kpagecount", &kpagecount, frame, mappings, run);
+		}
+		for (i = 0; i < run; i++)
+			pages[first + i] = (struct page_state){
+				.entry = entries[first + i] & ~FRAME_MASK,
+				.flags = flags[i], .mappings = mappings[i],
+			};
 	}
 	free(entries);
 }
