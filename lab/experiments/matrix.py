@@ -43,6 +43,7 @@ from lab.experiments.matrix_checks import (
     cell_checks,
     cell_verdict,
     needed_nothing,
+    needed_some,
     preserved,
 )
 from lab.experiments.matrix_machine import (
@@ -225,6 +226,10 @@ def run(session: Run) -> None:
         session.findings.cells[at] = cell
         if cell.verdict is CellVerdict.ERROR:
             failed.append(f"{trigger.name} of {kind.name}: {cell.why}")
+    for trigger in {trigger for trigger, _ in mode.cells if trigger.as_needed}:
+        some = needed_some(trigger, _cells_of(session, trigger))
+        if some is not None:
+            session.findings.check(some)
     _note_excuses(session)
     if dcbm is not None and mode.offload is not Offload.OFF:
         dcbm.disable()
@@ -247,6 +252,13 @@ def _note_not_run(session: Run) -> None:
         for why, cells in holes.items()
         for trigger, kind in cells
     ]
+
+
+def _cells_of(session: Run, trigger: Trigger) -> list[tuple[Kind, Cell]]:
+    """Those that this mode was to run."""
+    # Those that --quick leaves out come after.
+    both = zip(session.mode.cells, session.findings.cells, strict=False)
+    return [(kind, cell) for (its, kind), cell in both if its is trigger]
 
 
 def _note_excuses(session: Run) -> None:
@@ -295,7 +307,7 @@ def _run_cell(
     try:
         for _ in range(_PLACINGS):
             found, ended_early = _migrate(session, dcbm, trigger, kind, next(generations))
-            misplaced = asked_too_little(trigger, kind, found)
+            misplaced = asked_too_little(trigger, found)
             if misplaced is None or ended_early is not None:
                 break
             # A region that lies elsewhere proves nothing of its migration, and is made anew. What

@@ -268,18 +268,17 @@ def test_where_a_kind_has_to_stay_each_half_is_red() -> None:
 
 
 def test_compaction_has_to_move_all_that_it_was_to_and_enough_must_be_that() -> None:
-    compaction, anon = BY_TRIGGER["compact_node"], BY_NAME["anon"]
+    compaction = BY_TRIGGER["compact_node"]
     # The fourth page lay elsewhere, and may stay; one of the others may not.
     three = replace(FOUND, pages_moved=3, folios_moved=3, asked=3, asked_moved=3)
     assert all(check.held for check in pulled("compact_node", "anon", three))
     left = replace(three, asked_moved=2)
     assert [c.name for c in pulled("compact_node", "anon", left) if not c.held] == ["moved"]
-    assert asked_too_little(compaction, anon, three) is None
+    assert asked_too_little(compaction, three) is None
     one = replace(FOUND, asked=1, asked_moved=1)
-    assert "1 of 4 pages" in str(asked_too_little(compaction, anon, one))
+    assert "1 of 4 pages" in str(asked_too_little(compaction, one))
     # Whoever is told which pages to move has to be asked for each.
-    assert asked_too_little(BY_TRIGGER["move_pages"], anon, three) is not None
-    assert asked_too_little(compaction, BY_NAME["pinned-pipe"], one) is None
+    assert asked_too_little(BY_TRIGGER["move_pages"], three) is not None
 
 
 def test_of_what_is_taken_along_each_copy_is_accounted_for() -> None:

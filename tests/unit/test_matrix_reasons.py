@@ -26,9 +26,9 @@ from lab.experiments.matrix_cells import (
     Trigger,
     not_applicable,
 )
-from lab.experiments.matrix_checks import Found, cell_checks, needed_nothing
+from lab.experiments.matrix_checks import Found, cell_checks, needed_nothing, needed_some
 from lab.machine.jobs import JobResult
-from lab.results import DeviceCounters, Integrity
+from lab.results import Cell, CellVerdict, DeviceCounters, Integrity
 
 # enum migrate_reason of Linux 7.3, as dcbm's reason_mask has them.
 REASONS = {
@@ -131,7 +131,7 @@ BY_OTHERS = [trigger for trigger in TRIGGERS if not trigger.exact]
 
 @pytest.mark.parametrize("trigger", BY_OTHERS, ids=lambda trigger: trigger.name)
 def test_copies_of_others_are_no_proof_of_the_regions(trigger: Trigger) -> None:
-    others, few = 2048, 1024 // 16
+    others, few = 2048, 16
     device = DeviceCounters(descriptors=others, bytes=others * 4096, interrupts=9, errors=0)
     # As many folios as the region has and more, all of them of others.
     large = found(1024, 1024, folio_pages=256, device=device, dma_copies=others)
@@ -141,6 +141,41 @@ def test_copies_of_others_are_no_proof_of_the_regions(trigger: Trigger) -> None:
     assert "pages" not in failed(trigger.name, replace(mixed, device=every))
     less = replace(mixed, device=device.model_copy(update={"bytes": every.bytes - 4096}))
     assert "pages" in failed(trigger.name, less)
+    # So few of the region that copies of others would hide them all.
+    hidden = found(1024, 14, device=every, dma_copies=others, pages_migrated=14 + 1024 + others)
+    assert "pages" in failed(trigger.name, hidden)
+
+
+def test_what_was_offered_in_vain_shows_where_nothing_is_to_be_offered() -> None:
+    vain = found(1024, 1024, device=IDLE, dma_copies=0, folios_failures=1)
+    assert failed("move_pages", vain, offload=False) == {"not offloaded"}
+    assert failed("move_pages", vain, kind=Kind("ext4-dirty", offloaded=False)) == {"not offloaded"}
+
+
+def test_that_nothing_moved_proves_nothing_where_nobody_has_asked() -> None:
+    pinned = Kind("pinned-pipe", movable=False, offloaded=False)
+    for error, bad in ((0, set()), (errno.EBUSY, set()), (errno.EPERM, {"stayed"})):
+        seen = found(1024, 0, pull_errno=error)
+        assert failed("move_pages", seen, kind=pinned, offload=False) == bad
+
+
+def test_a_trigger_that_needs_nothing_anywhere_fails() -> None:
+    trigger = BY_NAME["compact_direct"]
+
+    def cell(moved: int | None) -> tuple[Kind, Cell]:
+        pages = None if moved is None else 1024
+        verdict = CellVerdict.PASS if moved else CellVerdict.NOT_APPLICABLE
+        names = {"trigger": trigger.name, "reason": trigger.reason, "kind": ANON.name}
+        return ANON, Cell(**names, verdict=verdict, why=None, pages=pages, pages_moved=moved)
+
+    enough = needed_some(trigger, [cell(1), cell(1024), cell(0), cell(0), cell(None)])
+    assert enough is not None
+    assert enough.held
+    less = needed_some(trigger, [cell(1), cell(0), cell(0), cell(0), cell(None)])
+    assert less is not None
+    assert not less.held
+    # Of few cells chance may have it, and those that weren't run don't count.
+    assert needed_some(trigger, [cell(0), cell(0), cell(0), cell(None)]) is None
 
 
 def test_a_kernel_that_has_tried_did_need_the_region() -> None:

@@ -63,6 +63,9 @@
  */
 #define VAIN_MAX 512
 
+/* Of the background daemon, beside the first, as long as it moves something. */
+#define WAKES_MAX 4
+
 static int device = -1;
 
 static char *area;
@@ -262,6 +265,8 @@ static void wake_daemon(const struct cell *cell)
 static int pull_proactive(struct cell *cell)
 {
 	bool writing = state_count(cell, FLAG(WRITEBACK));
+	size_t still, before;
+	unsigned int wakes;
 
 	make_holes(cell);
 	allocate(cell, false);
@@ -271,10 +276,13 @@ static int pull_proactive(struct cell *cell)
 	 * next pass off for 32 s (COMPACT_MAX_DEFER_SHIFT in kcompactd(), mm/compaction.c),
 	 * unless it is asked.
 	 */
-	if (writing && frames_still(cell, false)) {
+	still = writing ? frames_still(cell, false) : 0;
+	for (before = still + 1, wakes = 0; still && still < before && wakes < WAKES_MAX; wakes++) {
 		if (!frames_await_written(cell))
 			cell->retries++;
 		wake_daemon(cell);
+		before = still;
+		still = frames_still(cell, false);
 	}
 	return 0;
 }
