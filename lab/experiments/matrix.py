@@ -34,6 +34,7 @@ from lab.experiments.matrix_cells import (
     Kind,
     Promise,
     Trigger,
+    moves,
     not_applicable,
     stays,
 )
@@ -42,6 +43,7 @@ from lab.experiments.matrix_checks import (
     asked_too_little,
     cell_checks,
     cell_verdict,
+    copies_used,
     needed_nothing,
     needed_some,
     preserved,
@@ -55,10 +57,14 @@ from lab.experiments.matrix_machine import (
     too_slow,
     with_nodes,
 )
+from lab.machine.argv import engine_ids
 from lab.machine.jobs import JobResult
 from lab.results import Cell, CellVerdict, Check, DeviceCounters
 
 _CHANNELS = 4
+# Of each copy that is to be damaged, and more descriptors than a region can have.
+_DAMAGED_BYTE = 1000
+_EVERY = 1 << 20
 # How often a region is made for a cell until it lies where the trigger takes pages from.
 _PLACINGS = 3
 
@@ -304,6 +310,9 @@ def _run_cell(
     session: Run, dcbm: Dcbm | None, trigger: Trigger, kind: Kind, generations: Iterator[int]
 ) -> Cell:
     """Run one cell; a premise that doesn't hold is told in the cell."""
+    mode, used = session.mode, None
+    # Once for each kind: what becomes of a copy has nothing to do with the reason.
+    shows_use = mode.offload is Offload.ALL and trigger.name == "move_pages" and not session.faults
     try:
         for _ in range(_PLACINGS):
             found, ended_early = _migrate(session, dcbm, trigger, kind, next(generations))
@@ -317,6 +326,8 @@ def _run_cell(
                 _keep(session, trigger, kind, harm)
                 verdict, why = cell_verdict(harm, None)
                 return _cell(trigger, kind, verdict, why)
+        if shows_use and kind.offloaded and moves(trigger, kind):
+            used = _copies_used(session, dcbm, trigger, kind, next(generations))
     except ProgramDied as error:
         session.findings.check(checks.died(f"{trigger.name} of {kind.name}: programs", error))
         return _cell(trigger, kind, CellVerdict.FAIL, error.seen)
@@ -324,9 +335,10 @@ def _run_cell(
         return _cell(trigger, kind, CellVerdict.ERROR, error.seen)
     if misplaced is not None:
         return _cell(trigger, kind, CellVerdict.ERROR, misplaced)
-    mode = session.mode
     wanted = mode.offload in {Offload.ALL, Offload.ONLY}
     made = cell_checks(trigger, kind, found, offload=wanted, topology=mode.machine.topology)
+    if used is not None:
+        made.append(used)
     _keep(session, trigger, kind, made)
     verdict, why = cell_verdict(made, ended_early)
     if verdict is CellVerdict.PASS and needed_nothing(trigger, kind, found):
@@ -348,6 +360,28 @@ def _run_cell(
     )
 
 
+def _copies_used(
+    session: Run, dcbm: Dcbm | None, trigger: Trigger, kind: Kind, generation: int
+) -> Check:
+    """Have each copy of an engine damaged, and look whether it is the copies that are used.
+
+    A kernel that has folios copied and then copies them itself is right in all else.
+
+    Raises:
+        ProgramDied: of what was done to it.
+        PremiseError: there was no region.
+    """
+    guest = session.guest
+    for engine in engine_ids(session.mode.machine.engine):
+        guest.inject_fault(engine, "flip-byte", offset=_DAMAGED_BYTE, count=_EVERY)
+    try:
+        found, _ = _migrate(session, dcbm, trigger, kind, generation, damaged=True)
+        struck = sum(int(fault["hits"]) for fault in guest.faults())
+    finally:
+        guest.clear_faults()
+    return copies_used(found, struck, _DAMAGED_BYTE)
+
+
 def _keep(session: Run, trigger: Trigger, kind: Kind, made: Sequence[Check]) -> None:
     for check in made:
         name = f"{trigger.name} of {kind.name}: {check.name}"
@@ -355,9 +389,23 @@ def _keep(session: Run, trigger: Trigger, kind: Kind, made: Sequence[Check]) -> 
 
 
 def _migrate(
-    session: Run, dcbm: Dcbm | None, trigger: Trigger, kind: Kind, generation: int
+    session: Run,
+    dcbm: Dcbm | None,
+    trigger: Trigger,
+    kind: Kind,
+    generation: int,
+    *,
+    damaged: bool = False,
 ) -> tuple[Found, str | None]:
     """Make a region and have it migrated; the second is why nobody could look at it afterwards.
+
+    Args:
+        session: of the mode.
+        dcbm: None without the series.
+        trigger: how it is migrated.
+        kind: what is.
+        generation: of the region's contents.
+        damaged: it is to come out damaged, and isn't added to the mode's sums.
 
     Raises:
         ProgramDied: of what was done to it.
@@ -391,7 +439,8 @@ def _migrate(
         dma_copies=copies,
         folios_failures=failures,
     )
-    _add_up(session, found, used)
+    if not damaged:
+        _add_up(session, found, used)
     return found, ended_early
 
 

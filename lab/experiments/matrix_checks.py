@@ -398,6 +398,31 @@ def _most_offloaded(found: Found) -> Check:
     )
 
 
+def copies_used(found: Found, struck: int, offset: int) -> Check:
+    """That a region has what the engines wrote, and not what the CPU has copied once more.
+
+    Args:
+        found: of a region each copy of which was damaged.
+        struck: how many copies were.
+        offset: of the damaged byte, from the start of a copy; less than a page.
+    """
+    integrity = found.integrity
+    looked, wrong = (integrity.pages_verified, integrity.pages_wrong) if integrity else (0, 0)
+    others = [page for page in integrity.wrong if page.offset != offset] if integrity else []
+    # Each page is looked at in several ways. Of five with a clean file one is past the page cache.
+    every = bool(looked) and wrong * found.pages * 4 >= found.folios_moved * looked * 3
+    seen = f"{struck:,} copies damaged, {wrong:,} of {looked:,} looks at a page found damage"
+    if others:
+        seen += f", page {others[0].page} at offset {others[0].offset:,}"
+    return Check(
+        name="copies used",
+        held=bool(found.folios_moved) and struck >= found.folios_moved and every and not others,
+        awaited=f"each of {found.folios_moved:,} folios that moved with a copy whose byte "
+        f"{offset:,} is damaged, and the damage in it",
+        seen=seen,
+    )
+
+
 def _not_offloaded(found: Found) -> list[Check]:
     return [
         checks.engines_idle(found.device),

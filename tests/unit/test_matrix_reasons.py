@@ -26,9 +26,15 @@ from lab.experiments.matrix_cells import (
     Trigger,
     not_applicable,
 )
-from lab.experiments.matrix_checks import Found, cell_checks, needed_nothing, needed_some
+from lab.experiments.matrix_checks import (
+    Found,
+    cell_checks,
+    copies_used,
+    needed_nothing,
+    needed_some,
+)
 from lab.machine.jobs import JobResult
-from lab.results import Cell, CellVerdict, DeviceCounters, Integrity
+from lab.results import Cell, CellVerdict, DeviceCounters, Integrity, WrongPage
 
 # enum migrate_reason of Linux 7.3, as dcbm's reason_mask has them.
 REASONS = {
@@ -157,6 +163,23 @@ def test_that_nothing_moved_proves_nothing_where_nobody_has_asked() -> None:
     for error, bad in ((0, set()), (errno.EBUSY, set()), (errno.EPERM, {"stayed"})):
         seen = found(1024, 0, pull_errno=error)
         assert failed("move_pages", seen, kind=pinned, offload=False) == bad
+
+
+def test_copies_that_the_cpu_makes_once_more_show() -> None:
+    def looked(wrong: int, *, offset: int = 1000) -> Found:
+        # Five ways to look at 64 folios of 64 KiB.
+        page = WrongPage(page=0, address="0x0", offset=offset, expected="0x0", seen="0x1")
+        integrity = Integrity(pages_verified=5 * 1024, pages_wrong=wrong, wrong=[page])
+        return found(1024, 1024, folio_pages=16, integrity=integrity)
+
+    assert copies_used(looked(5 * 64), 64, 1000).held
+    # Of a clean file the disk has what was right.
+    assert copies_used(looked(4 * 64), 64, 1000).held
+    assert not copies_used(looked(5 * 32), 64, 1000).held
+    assert not copies_used(looked(0), 64, 1000).held
+    assert not copies_used(looked(5 * 64), 63, 1000).held
+    assert not copies_used(looked(5 * 64, offset=8), 64, 1000).held
+    assert not copies_used(found(1024, 0, integrity=None), 0, 1000).held
 
 
 def test_a_trigger_that_needs_nothing_anywhere_fails() -> None:
