@@ -22,6 +22,7 @@ from lab.experiments import checks, engines, offload_core, premises
 from lab.experiments.base import Choices, Experiment, ModePlan, Parameters, Session
 from lab.experiments.checks import PAGE_BYTES
 from lab.experiments.dma_path import longest_copy_bytes
+from lab.experiments.failure_resources import Resources, leak_checks
 from lab.experiments.move_points import Moves, measure, placement_check, point_checks, point_of
 from lab.experiments.stress_checks import (
     Counted,
@@ -62,6 +63,7 @@ class StressParameters(Parameters):
     movers: Annotated[int, Field(ge=1, le=32)] = 3
     nr_dma_chan: Annotated[int, Field(ge=1, le=MAX_ENGINES)] = 4
     rival: bool = True
+    slack_pages: Annotated[int, Field(ge=0)] = 256
 
     @field_validator("scenarios")
     @classmethod
@@ -183,6 +185,9 @@ def run(session: Run) -> None:
         load(guest)
         dcbm = Dcbm(guest)
     findings.details["settings"] = premises.settle(guest, premises.BACKGROUND_OFF)
+    # The first drops what has been cached since the boot.
+    _in_use(session)
+    before = _in_use(session)
     provider = None if mode.scenario.provider else dcbm
     if mode.scenario.provider:
         guest.load_module(mode.scenario.provider)
@@ -192,13 +197,14 @@ def run(session: Run) -> None:
     for check in made:
         findings.check(check)
     # Where something is wrong already, dcbm may be too: it is no premise any more.
-    if dcbm is not None and (
-        all(check.held for check in made) or only_too_little(mode.scenario, counted, made)
-    ):
-        for check in _move_in_quiet(session, dcbm):
+    if all(check.held for check in made) or only_too_little(mode.scenario, counted, made):
+        late = [] if dcbm is None else _move_in_quiet(session, dcbm)
+        if dcbm is not None:
+            dcbm.disable()
+        late += leak_checks(before, _in_use(session), _slack_pages(session))
+        for check in late:
             findings.check(check)
             made.append(check)
-        dcbm.disable()
     made.append(checks.no_warning([str(report) for report in guest.reports()]))
     findings.check(made[-1])
     missing = missing_premises(mode.scenario, counted, made)
@@ -209,6 +215,22 @@ def run(session: Run) -> None:
             "; ".join(f"{check.name}: {check.seen}" for check in missing),
             hint="give it more time (--set run_ms=N --set max_run_ms=N)",
         )
+
+
+def _in_use(session: Run) -> Resources:
+    """What is in use while nothing goes on.
+
+    Raises:
+        PremiseError: the kernel doesn't tell.
+    """
+    return Resources.read(session.guest, session.program_timeout_s)
+
+
+def _slack_pages(session: Run) -> int:
+    """What may be taken for good: by the rest of the kernel, and by what the disk's blocks hold."""
+    parameters = session.parameters
+    disk = parameters.mib * (1 << 20) // PAGE_BYTES if _DISK in session.mode.modules else 0
+    return parameters.slack_pages + disk
 
 
 def _meets_rival(session: Run) -> bool:
