@@ -175,6 +175,8 @@ def test_copies_that_the_cpu_makes_once_more_show() -> None:
     assert copies_used(looked(5 * 64), 64, 1000).held
     # Of a clean file the disk has what was right.
     assert copies_used(looked(4 * 64), 64, 1000).held
+    # Two ways of three, with the swap.
+    assert copies_used(looked(5 * 64 * 2 // 3), 64, 1000).held
     assert not copies_used(looked(5 * 32), 64, 1000).held
     assert not copies_used(looked(0), 64, 1000).held
     assert not copies_used(looked(5 * 64), 63, 1000).held
