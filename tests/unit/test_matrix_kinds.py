@@ -131,7 +131,8 @@ def test_what_is_pinned_must_stay(kind: Kind) -> None:
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.movable])
 def test_what_can_move_has_to(kind: Kind) -> None:
     assert failed(kind, FOUND) == []
-    assert failed(kind, replace(FOUND, on_to=3)) == ["moved"]
+    few = 2 if kind.name.endswith("-writeback") else 3
+    assert failed(kind, replace(FOUND, on_to=few)) == ["moved"]
 
 
 @pytest.mark.parametrize("name", ["hugetlb", "ext4-dirty", "bdev", "pinned-pipe"])
