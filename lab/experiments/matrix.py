@@ -276,6 +276,8 @@ def _note_excuses(session: Run) -> None:
     session.findings.notes += [
         f"{count} cells hold by the excuse of the known bug {bug}" for bug, count in bugs.items()
     ]
+    if session.faults and session.mode.offload is Offload.ALL:
+        session.findings.notes.append("copies used: not looked at, because of the faults asked for")
     nothing = sum(verdict is CellVerdict.NOT_APPLICABLE for verdict, _ in verdicts)
     if nothing:
         session.findings.notes.append(f"{nothing} of {len(verdicts)} cells are not applicable")

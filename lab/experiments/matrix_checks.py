@@ -236,13 +236,14 @@ def cell_verdict(made: Sequence[Check], ended_early: str | None) -> tuple[CellVe
 def _survived(trigger: Trigger, kind: Kind, found: Found) -> Check:
     told = [part for part in found.lost.split("; ") if part]
     own = changes(trigger, kind)
-    lost = "; ".join(part for part in told if not re.fullmatch(own, part))
+    own_told = [part for part in told if re.fullmatch(own, part)]
+    lost = "; ".join(part for part in told if part not in own_told)
     excused = kind.excused is not None and re.fullmatch(kind.excused, lost) is not None
     return Check(
         name="survived",
         held=not lost or excused,
         awaited="nothing lost beside the contents"
-        + (f", but for what the trigger itself changes ({own})" if told else "")
+        + (f", but for what the trigger changes itself: {'; '.join(own_told)}" if own_told else "")
         + (f", but for the known bug {kind.bug}" if kind.bug else ""),
         seen=f"{_KNOWN}{kind.bug}: {lost}" if excused else lost or "nothing lost",
     )

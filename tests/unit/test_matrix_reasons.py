@@ -34,7 +34,7 @@ from lab.experiments.matrix_checks import (
     needed_some,
 )
 from lab.machine.jobs import JobResult
-from lab.results import Cell, CellVerdict, DeviceCounters, Integrity, WrongPage
+from lab.results import Cell, CellVerdict, Check, DeviceCounters, Integrity, WrongPage
 
 # enum migrate_reason of Linux 7.3, as dcbm's reason_mask has them.
 REASONS = {
@@ -163,6 +163,20 @@ def test_that_nothing_moved_proves_nothing_where_nobody_has_asked() -> None:
     for error, bad in ((0, set()), (errno.EBUSY, set()), (errno.EPERM, {"stayed"})):
         seen = found(1024, 0, pull_errno=error)
         assert failed("move_pages", seen, kind=pinned, offload=False) == bad
+
+
+def test_what_is_exempt_is_told_in_words() -> None:
+    def survived(trigger: str, lost: str) -> Check:
+        seen = found(1024, 1024, lost=lost)
+        made = cell_checks(BY_NAME[trigger], ANON, seen, offload=True, topology=Topology())
+        return next(check for check in made if check.name == "survived")
+
+    bad = survived("mbind", "1 pages are wrong in a child")
+    assert not bad.held
+    assert bad.awaited == "nothing lost beside the contents"
+    own = survived("numa_balancing", "VmFlags were a and are b; 7 pages became soft-dirty")
+    assert "(?" not in own.awaited
+    assert "\\d" not in own.awaited
 
 
 def test_copies_that_the_cpu_makes_once_more_show() -> None:
