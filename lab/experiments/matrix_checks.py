@@ -26,7 +26,8 @@ from lab.experiments.premises import number
 from lab.results import Cell, CellVerdict, Check, DeviceCounters, Integrity
 
 _WRONG_KEPT = 16
-# The share of a region, and the least number of pages, that may be those of others.
+# Others may have failed to move at most one in so many pages of a region, and so many pages of
+# others may be copied by the CPU.
 _FEW = 16
 _OTHERS = 16
 # Of a trigger that moves as much as it needs: with fewer, none may need anything.
@@ -290,7 +291,7 @@ def needed_nothing(trigger: Trigger, kind: Kind, found: Found) -> bool:
 
 
 def needed_some(trigger: Trigger, cells: Iterable[tuple[Kind, Cell]]) -> Check | None:
-    """Whether a trigger that moves as much as it needs has needed anything in most of its cells.
+    """Whether a trigger that moves as much as it needs has needed anything in half of its cells.
 
     Else it could stop moving altogether, and each of its cells would be not applicable.
 

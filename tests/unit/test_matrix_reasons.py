@@ -355,9 +355,13 @@ def test_who_does_not_wait_for_writeback_may_leave_some() -> None:
     half, most = found(1024, 512), found(1024, 1020)
     assert "moved" not in failed("damon_cold", half, kind=kind)
     assert "moved" in failed("damon_cold", found(1024, 511), kind=kind)
-    for waits in ("move_pages", "migrate_pages", "cpuset", "mbind"):
-        assert "moved" in failed(waits, half, kind=kind)
-        assert "moved" not in failed(waits, most, kind=kind)
+    assert "moved" in failed("cpuset", half, kind=kind)
+    assert "moved" not in failed("cpuset", most, kind=kind)
+    ext4 = next(kind for kind in KINDS if kind.name == "ext4-writeback")
+    assert "moved" in failed("move_pages", half, kind=ext4, offload=False)
+    assert "moved" not in failed("move_pages", most, kind=ext4, offload=False)
+    for exact in ("move_pages", "migrate_pages", "mbind", "mbind_all"):
+        assert "moved" in failed(exact, most, kind=kind)
     for waits in ("migrate_pages", "mbind", "damon_cold", "cpuset"):
         assert "moved" in failed(waits, most)
 
