@@ -43,9 +43,9 @@ def test_the_whole_default_machine() -> None:
     spec = MachineSpec(engine=Engine(count=1))
     expected = """
         /b/qemu-system-x86_64 -no-user-config -nodefaults -display none -name dcbm-lab
-        -machine q35,usb=off,vmport=off,smbus=off
-        -accel tcg -icount shift=0,sleep=off -seed 42
-        -cpu qemu64,+pdpe1gb,+rdtscp,+popcnt,+ssse3,+sse4.1,+sse4.2
+        -machine q35,usb=off,vmport=off,smbus=off,sata=off,i8042=off
+        -accel tcg -icount shift=0,sleep=off,pause=200 -seed 42
+        -cpu qemu64,+invtsc,+pdpe1gb,+rdtscp,+popcnt,+ssse3,+sse4.1,+sse4.2
         -rtc base=2026-01-01T00:00:00,clock=vm
         -m 2560M -smp cpus=2,sockets=2,cores=1,threads=1
         -object memory-backend-ram,id=ram0,size=1024M -numa node,nodeid=0,cpus=0-0,memdev=ram0
@@ -74,10 +74,19 @@ def test_the_guest_sees_nothing_of_the_host(clock: Clock) -> None:
     assert not any("/" in word for word in words)
 
 
+def test_a_restored_machine_waits_and_adds_to_its_console() -> None:
+    booted, restored = argv(MachineSpec()), argv(MachineSpec(), restoring=True)
+    assert values(restored, "-incoming") == ["defer"]
+    assert "file,id=console,path=console.log,append=on" in restored
+    same = [word.removesuffix(",append=on") for word in restored]
+    at = same.index("-incoming")
+    assert same[:at] + same[at + 2 :] == booted
+
+
 def test_only_the_virtual_clock_counts_instructions() -> None:
     virtual = argv(MachineSpec(), Clock.VIRTUAL)
     host = argv(MachineSpec(), Clock.HOST)
-    assert values(virtual, "-icount") == ["shift=0,sleep=off"]
+    assert values(virtual, "-icount") == ["shift=0,sleep=off,pause=200"]
     assert values(host, "-icount") == values(host, "-seed") == []
     assert values(host, "-accel") == ["tcg,thread=multi"]
     assert "tsc_early_khz=1000000" in virtual[-1]
@@ -228,7 +237,9 @@ def test_symbols_come_from_the_kernel_that_boots(tmp_path: Path) -> None:
 def test_a_node_of_memory_alone_is_told_as_slow() -> None:
     nodes = (Node(memory_mib=256), Node(memory_mib=256), Node(memory_mib=128, cpus=0))
     arguments = argv(MachineSpec(topology=Topology(nodes=nodes)))
-    assert values(arguments, "-machine") == ["q35,usb=off,vmport=off,smbus=off,hmat=on"]
+    assert values(arguments, "-machine") == [
+        "q35,usb=off,vmport=off,smbus=off,sata=off,i8042=off,hmat=on"
+    ]
     assert values(arguments, "-smp") == ["cpus=2,sockets=2,cores=1,threads=1"]
     told = values(arguments, "-numa")
     assert told[2] == "node,nodeid=2,initiator=0,memdev=ram2"
