@@ -29,12 +29,12 @@ import platformdirs
 from filelock import FileLock, Timeout
 
 from lab.errors import CacheError, HostError
+from lab.hash_memo import HashMemo
 from lab.manifest import (
     MANIFEST,
     describe,
     find_damage,
     hash_file,
-    names_in,
     read_manifest,
 )
 from lab.program import ProgramLost
@@ -130,7 +130,7 @@ class Cache:
     def __init__(self, root: Path | None = None) -> None:
         """Raises HostError for a root that no build can work in."""
         self.root = default_root() if root is None else root
-        self._checked: dict[Path, tuple[object, ...]] = {}
+        self._memo = HashMemo(self.root / "hashes.json")
         self._use_lock = UseLock(self.root / "locks" / "in-use")
         for place in (self.root, self.root.resolve()):
             if _UNUSABLE_IN_PATH.search(str(place)):
@@ -156,13 +156,23 @@ class Cache:
             self._use(progress or SilentProgress())
         if not path.is_dir():
             return None  # collected in between
-        damage = self._damage_once(path)
+        damage = self._damage(path)
         if damage is None:
             with contextlib.suppress(OSError):
                 os.utime(path / MANIFEST)
             return path
         (progress or SilentProgress()).warn(f"{kind}/{key} in the cache is damaged: {damage}")
         return None
+
+    def hash_file(self, path: Path) -> str:
+        """SHA-256 of a file, read only if it has changed since it was last asked for.
+
+        Raises:
+            OSError: it can't be read.
+        """
+        digest = self._memo.hash(path, hash_file)
+        self._memo.save()
+        return digest
 
     def hashes(self, path: Path) -> dict[str, str]:
         """SHA-256 of every file of an entry that `entry` or `find` gave, by name."""
@@ -213,6 +223,14 @@ class Cache:
                 raise
         return path
 
+    def remove(self, kind: str, key: str) -> None:
+        """Remove an entry, if it is there, so that it is built anew.
+
+        Raises:
+            OSError: it can't be removed.
+        """
+        self._discard(self.path(kind, key))
+
     def _publish(self, partial: Path, path: Path, kind: str, title: str) -> None:
         manifest = describe(partial, kind, path.name, title)
         try:
@@ -221,24 +239,15 @@ class Cache:
         except OSError as error:
             raise self._unusable(error) from error
 
-    def _damage_once(self, path: Path) -> str | None:
-        """As `find_damage`, but files that this process has hashed aren't hashed again."""
+    def _damage(self, path: Path) -> str | None:
+        """What is wrong with an entry; files that were found whole and haven't changed aren't read.
+
+        The names in it are compared anyway: a file that was added or lost is damage.
+        """
         manifest, damage = read_manifest(path)
-        if damage is not None:
-            return damage
-        try:
-            signature = tuple(
-                (name, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
-                for name in sorted(names_in(path))
-                for info in [(path / name).lstat()]
-            )
-        except OSError as error:
-            return str(error)
-        if self._checked.get(path) == signature:
-            return None
-        damage = find_damage(path, manifest)
         if damage is None:
-            self._checked[path] = signature
+            damage = find_damage(path, manifest, self._memo.hash)
+            self._memo.save()
         return damage
 
     def _discard(self, path: Path) -> None:
