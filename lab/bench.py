@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from lab.boot_states import BootStates, argv_without_paths
 from lab.build import cpio
 from lab.build.extra_files import compose_extra, gather, read_image, write_initramfs
 from lab.build.fit import Fit
@@ -30,7 +31,7 @@ from lab.experiments.base import ModePlan
 from lab.experiments.offload_core import LATE_WRITE, RIVAL
 from lab.kernel_choices import Choice, check_choices, choice_of, qemu_base_of
 from lab.machine import BootFiles, Guest, MachineSpec, boot
-from lab.machine.argv import build_argv, kernel_command_line
+from lab.machine.argv import kernel_command_line
 from lab.progress import Progress
 from lab.results import BootIdentity, KernelIdentity, PatchIdentity, QemuIdentity
 from lab.variants import slowdown_of
@@ -44,8 +45,6 @@ PROVIDERS = frozenset({RIVAL, LATE_WRITE})
 INITRAMFS = "initramfs"
 
 
-# What stands for the two sockets that QEMU inherits, whose numbers differ from run to run.
-_QMP_FD, _MAILBOX_FD = -1, -2
 APPLIED = "applied"
 
 # What comes of a choice: built by the lab, or given by the user.
@@ -57,7 +56,8 @@ class BuiltBench:
     """Artifacts for every mode of a plan, and what executes its guests.
 
     `extra` has, by the name of the mode, what goes behind the image where a mode brings files;
-    `refused`, by the same, why it can't be booted.
+    `refused`, by the same, why it can't be booted. `states` is where the states of booted machines
+    are kept; None boots each mode.
     """
 
     qemu: QemuArtifact
@@ -67,6 +67,7 @@ class BuiltBench:
     inputs: Inputs
     extra: Mapping[str, cpio.Archive] = field(default_factory=dict)
     refused: Mapping[str, ConfigError] = field(default_factory=dict)
+    states: BootStates | None = None
 
     @property
     def kernels(self) -> list[KernelIdentity]:
@@ -94,27 +95,13 @@ class BuiltBench:
         """The files and the machine that a mode boots."""
         kernel, image = self.artifacts[choice_of(mode, self.inputs)]
         spec = self._spec(mode)
-        named = BootFiles(
-            qemu=Path("<qemu>"),
-            firmware_dirs=tuple(
-                Path(f"<firmware {number}>") for number, _ in enumerate(self.qemu.firmware_dirs, 1)
-            ),
-            vmlinux=Path("<vmlinux>"),
-            initramfs=Path("<initramfs>"),
-        )
-        argv = build_argv(
-            spec,
-            named,
-            mode.machine.clock,
-            qmp_fd=_QMP_FD,
-            mailbox_fd=_MAILBOX_FD,
-            command_line=mode.command_line,
-        )
+        files = BootFiles.of(self.qemu, kernel, image)
+        clock = mode.machine.clock
         return BootIdentity(
             kernel_hash=hash_file(kernel.vmlinux),
             initramfs_hash=hash_file(image.initramfs),
-            command_line=kernel_command_line(spec, mode.machine.clock, mode.command_line),
-            argv=argv,
+            command_line=kernel_command_line(spec, clock, mode.command_line),
+            argv=argv_without_paths(spec, files, clock, mode.command_line),
         )
 
     def slowdown(self, mode: ModePlan) -> float:
@@ -165,14 +152,21 @@ class BuiltBench:
                     SESSION_TIMEOUT_S * self.slowdown(mode),
                     mode.command_line,
                     on_start=on_start,
+                    states=self.states,
                 )
             )
 
 
 def prepare(
-    modes: Sequence[ModePlan], progress: Progress, inputs: Inputs | None = None
+    modes: Sequence[ModePlan],
+    progress: Progress,
+    inputs: Inputs | None = None,
+    *,
+    fresh: bool = False,
 ) -> BuiltBench:
     """Build what the modes need from what the user brought, or take it from the cache.
+
+    With `fresh` each mode boots, instead of being restored from the state of an earlier boot.
 
     Raises:
         SourceError, BuildError, CacheError, HostError: something can't be had.
@@ -204,7 +198,16 @@ def prepare(
         progress.note(answer.line)
         accelerator = "kvm" if answer.usable else "tcg"
     origin = identify_qemu(cache, base, progress)
-    return BuiltBench(qemu, origin, accelerator, artifacts, inputs, extra, refused)
+    return BuiltBench(
+        qemu,
+        origin,
+        accelerator,
+        artifacts,
+        inputs,
+        extra,
+        refused,
+        states=None if fresh else BootStates(cache, progress),
+    )
 
 
 def _gather_extra(

@@ -303,7 +303,8 @@ class Mode(_Model):
 class HostFacts(_Model):
     """What may differ between two runs of the same thing.
 
-    `lab_hash` is that of the lab's own code, `argv` the command that was typed.
+    `lab_hash` is that of the lab's own code, `argv` the command that was typed. `restored` names
+    the modes that started from the saved state of an earlier boot instead of booting.
     """
 
     started: str
@@ -313,6 +314,7 @@ class HostFacts(_Model):
     argv: list[str] = Field(default_factory=list)
     qemu_version: str
     accelerator: str = "tcg"
+    restored: list[str] = Field(default_factory=list)
     folder: str
 
 

@@ -57,6 +57,7 @@ def run_experiment(
     ends every guest and passes through; then there is no record.
     """
     started = time.monotonic()
+    running = Running()
     plans: Sequence[ModePlan] = []
     bench: Bench | None = None
     error: str | None = None
@@ -72,6 +73,7 @@ def run_experiment(
             folder=folder,
             options=options,
             progress=progress,
+            running=running,
         )
     except (LabError, OSError) as failure:
         error = describe(_as_lab_error(failure), folder.path)
@@ -103,6 +105,7 @@ def run_experiment(
             argv=list(sys.argv[1:]),
             qemu_version=bench.qemu_version if bench else "",
             accelerator=bench.accelerator if bench else "",
+            restored=[plan.name for plan in plans if plan.name in running.restored],
             folder=str(folder.path.resolve()),
         ),
     )
@@ -221,9 +224,9 @@ def _run_modes(
     folder: RunFolder,
     options: RunOptions,
     progress: Progress,
+    running: Running,
 ) -> list[Mode]:
     """Run the modes and return their results in the plan's order."""
-    running = Running()
     jobs = options.jobs or modes_at_once(
         plans, cpus=os.cpu_count() or 1, memory_bytes=available_bytes()
     )

@@ -108,6 +108,7 @@ class Running:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._guests: list[Guest] = []
+        self._restored: set[str] = set()
         self.stopping = False
 
     def add(self, guest: Guest) -> None:
@@ -116,6 +117,18 @@ class Running:
             if self.stopping:
                 raise GuestLost("a mode that runs to its end", "the run was interrupted")
             self._guests.append(guest)
+
+    def note_start(self, mode: str, *, restored: bool) -> None:
+        """Note how a mode's guest has started: booted, or restored from an earlier boot."""
+        with self._lock:
+            if restored:
+                self._restored.add(mode)
+
+    @property
+    def restored(self) -> frozenset[str]:
+        """The modes whose guests were restored."""
+        with self._lock:
+            return frozenset(self._restored)
 
     def stop(self) -> None:
         """End every guest, and let none start."""
@@ -166,6 +179,7 @@ def run_mode(
     try:
         with bench.boot(plan, folder, on_start) as guest:
             booted = True
+            running.note_start(plan.name, restored=guest.restored)
             session: Session[Any, Any] = Session(
                 guest=guest,
                 mode=plan,

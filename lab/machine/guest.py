@@ -23,6 +23,7 @@ from lab.machine.hang import HANG_FILE, Symbols, examine
 from lab.machine.jobs import GuestFileError, Job, JobResult, Jobs, Sink
 from lab.machine.machine import Ended, Machine, MailboxLine
 from lab.machine.monitor import Event
+from lab.machine.saved_state import SavedState, greeting_lines, restore, save
 
 CHANNEL_LOG = "channel.jsonl"
 RUN_TIMEOUT_S = 600.0
@@ -51,6 +52,7 @@ class Guest:
     ) -> None:
         self.machine = machine
         self.release = ""
+        self.restored = False
         self._log = log
         self._deadline = deadline
         self._system_map = system_map
@@ -254,7 +256,29 @@ class Guest:
         """Start the paused machine and wait for the agent's greeting."""
         awaited = "the agent in the guest to greet"
         self.machine.execute("cont")
-        lines = self._until_idle(awaited, deadline)
+        self._take_greeting(awaited, self._until_idle(awaited, deadline))
+
+    def restore(self, state: SavedState) -> None:
+        """Bring a machine that waits for it to where it was when its agent had greeted.
+
+        Raises:
+            MachineError: the state can't be used.
+        """
+        restore(self.machine, state)
+        lines = [self._record(raw) for raw in greeting_lines(state)]
+        self._take_greeting("the agent in the saved machine to have greeted", lines)
+        self.restored = True
+
+    def save(self, folder: Path) -> None:
+        """Keep the machine as it is, right after the greeting, for `restore`; it can go on.
+
+        Raises:
+            MachineError: it can't be saved.
+        """
+        run_dir = self.machine.run_dir
+        save(self.machine, folder, self.machine.console.path, run_dir / CHANNEL_LOG)
+
+    def _take_greeting(self, awaited: str, lines: Sequence[channel.Line]) -> None:
         greeting = lines[0] if lines else None
         if not isinstance(greeting, channel.Hello) or greeting.protocol != channel.PROTOCOL:
             raise MachineError(

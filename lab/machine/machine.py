@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import os
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -38,6 +39,7 @@ from lab.machine.channel import LineBuffer
 from lab.machine.console import Console
 from lab.machine.deadline import Deadline
 from lab.machine.monitor import Event, Monitor
+from lab.machine.saved_state import SavedState
 
 QEMU_LOG = "qemu.log"
 ARGV_FILE = "qemu-argv.txt"
@@ -74,7 +76,10 @@ class Machine:
         run_dir: Path,
         clock: Clock,
         command_line: Sequence[str] = (),
+        *,
+        state: SavedState | None = None,
     ) -> None:
+        """With `state` the machine waits to be restored from it, instead of booting."""
         self.spec = spec
         self.clock = clock
         self.run_dir = run_dir
@@ -82,6 +87,7 @@ class Machine:
         self.log = run_dir / QEMU_LOG
         self._files = _absolute(files)
         self._command_line = tuple(command_line)
+        self._state = state
         self._happenings: deque[Happening] = deque()
         self._happened = asyncio.Event()
         self._monitor = Monitor(self._post, self._monitor_closed)
@@ -171,11 +177,14 @@ class Machine:
             qmp_fd=qemu_qmp.fileno(),
             mailbox_fd=qemu_mailbox.fileno(),
             command_line=self._command_line,
+            restoring=self._state is not None,
         )
         lines = " \\\n    ".join(shlex.quote(argument) for argument in argv)
         (self.run_dir / ARGV_FILE).write_text(lines + "\n", encoding="utf-8")
         # A log of an earlier machine in the same folder must not pass for this one's.
         self.console.path.unlink(missing_ok=True)
+        if self._state is not None:
+            shutil.copyfile(self._state.console, self.console.path)
         tethered = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), "--", *argv]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(

@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from lab.config import Clock
+from lab.errors import GuestLost, MachineError
 from lab.machine import health
 from lab.machine.argv import BootFiles, MachineSpec
 from lab.machine.deadline import Deadline
 from lab.machine.guest import CHANNEL_LOG, Guest
 from lab.machine.machine import Machine
+from lab.machine.saved_state import SavedState, States
 
 
 @contextmanager
@@ -26,6 +29,7 @@ def boot(  # noqa: PLR0917 - what a machine is made of, in the order of its maki
     *,
     fatal: frozenset[health.Kind] = health.FATAL,
     on_start: Callable[[Guest], None] = lambda _guest: None,
+    states: States | None = None,
 ) -> Iterator[Guest]:
     """Boot a guest, give it to the caller, and end it in every case.
 
@@ -34,18 +38,42 @@ def boot(  # noqa: PLR0917 - what a machine is made of, in the order of its maki
     of host time. `fatal` are the reports of the guest's kernel that end the run as a crash.
     `on_start` gets the guest before it boots, so that another thread can abort the boot as well.
 
+    With `states` the guest is restored from the state of an earlier boot of the same machine, or
+    its state is kept after the boot. On the virtual clock the guest can't tell which.
+
     Raises:
         MachineError: QEMU did not start, or the machine is not the one asked for.
         GuestCrash, GuestTimeout, GuestLost: the guest's end, at boot or later.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     end = Deadline.of(deadline)
-    with (
-        (run_dir / CHANNEL_LOG).open("w", encoding="utf-8") as log,
-        Machine(spec, files, run_dir.absolute(), clock, command_line) as machine,
-    ):
-        guest = Guest(machine, log, end, system_map=files.system_map, fatal=fatal)
-        on_start(guest)
-        guest.await_agent(end)
+    with contextlib.ExitStack() as stack:
+
+        def start(state: SavedState | None) -> Guest:
+            log = stack.enter_context((run_dir / CHANNEL_LOG).open("w", encoding="utf-8"))
+            machine = stack.enter_context(
+                Machine(spec, files, run_dir.absolute(), clock, command_line, state=state)
+            )
+            guest = Guest(machine, log, end, system_map=files.system_map, fatal=fatal)
+            on_start(guest)
+            return guest
+
+        guest = None
+        place = states.of(spec, files, clock, command_line) if states is not None else None
+        saved = place.find() if place is not None else None
+        if place is not None and saved is not None:
+            try:
+                guest = start(saved)
+                guest.restore(saved)
+            except (MachineError, GuestLost, OSError) as error:
+                # Whole by its hashes, and still of no use: a boot shows whether that is QEMU's.
+                stack.close()
+                place.discard(error)
+                guest = None
+        if guest is None:
+            guest = start(None)
+            guest.await_agent(end)
+            if place is not None:
+                place.keep(guest.save)
         yield guest
         guest.poweroff()

@@ -32,6 +32,8 @@ class ScriptedGuest:
         self.told: list[Report] = []
         self.hits = 1
 
+    restored = False
+
     def abort(self) -> None:
         self.aborted.set()
 
