@@ -118,7 +118,7 @@ def test_a_sparse_file_is_hashed_by_its_data(tmp_path: Path) -> None:
     assert hash_sparse(filled) == expected
     others = [
         sparse(tmp_path / "moved", (6, b"a"), *blocks[1:]),
-        sparse(tmp_path / "block", ((1 << 16) + 5, b"a"), *blocks[1:]),
+        sparse(tmp_path / "block", blocks[0], (70_000 + (1 << 18), b"b" * 9), blocks[2]),
         sparse(tmp_path / "changed", (5, b"A"), *blocks[1:]),
         sparse(tmp_path / "longer", *blocks, size=(1 << 24) + 1),
         sparse(tmp_path / "shorter", *blocks[:2], size=(1 << 24) - 4),
