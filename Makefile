@@ -53,6 +53,7 @@ $(PACKAGES_STAMP): lab/host.py
 $(PYTHON_STAMP): pyproject.toml $(PACKAGES_STAMP)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m compileall -q lab
 	@touch $@
 
 .PHONY: run

@@ -16,21 +16,16 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pydantic import ValidationError
-from rich.console import Console
 
-from lab import __version__, experiments
-from lab.cache import Cache
+from lab import __version__
 from lab.checkout import assert_checkout
 from lab.cli_exec import ExecCommand, exec_program, exec_statuses
 from lab.cli_kernel import kernel_app
 from lab.cli_replay import bundle, replay
-from lab.config import MAX_ENGINES, Clock
-from lab.doctor import ask_kvm, check_host
-from lab.errors import ConfigError
+from lab.errors import ConfigError, OptionError
 from lab.failures import (
     INTERRUPTED,
     Debug,
@@ -43,6 +38,7 @@ from lab.failures import (
 from lab.input_options import (
     ConfigOption,
     FragmentOption,
+    FreshOption,
     JobsOption,
     KernelOption,
     ModulesOption,
@@ -50,25 +46,11 @@ from lab.input_options import (
     SeriesVersionOption,
     TreeOption,
 )
-from lab.listing import describe_experiment
-from lab.options import (
-    OptionError,
-    check_faults_together,
-    check_kernel_faults,
-    choose_experiment,
-    choose_lab_file,
-    choose_parameters,
-    override,
-    parse_fault,
-    split_settings,
-)
-from lab.progress import open_progress
-from lab.report import Format, render
-from lab.report.console import print_record
-from lab.results import Outcome, Record
-from lab.run import plan_modes, run_experiment
-from lab.run_folder import INPUTS, RECORD, RunFolder, default_folder
-from lab.run_mode import RunOptions
+from lab.option_values import MAX_ENGINES, Clock, Format
+from lab.outcome import Outcome
+
+if TYPE_CHECKING:
+    from lab.results import Record
 
 app = typer.Typer(
     name="dcbm-lab",
@@ -76,6 +58,7 @@ app = typer.Typer(
     "copy offload works.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # its import takes longer than all else that --help does
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -158,6 +141,7 @@ def run(
             "(skip); 128 wrong usage (ends the bisection).",
         ),
     ] = False,
+    fresh: FreshOption = False,
     jobs: JobsOption = None,
     timeout: Annotated[
         float | None,
@@ -169,6 +153,25 @@ def run(
     ] = None,
 ) -> None:
     """Run an experiment and print its table; everything about it is kept in a folder."""
+    from rich.console import Console
+
+    from lab import experiments
+    from lab.options import (
+        check_faults_together,
+        check_kernel_faults,
+        choose_experiment,
+        choose_lab_file,
+        choose_parameters,
+        override,
+        parse_fault,
+        split_settings,
+    )
+    from lab.progress import open_progress
+    from lab.report.console import print_record
+    from lab.run import plan_modes, run_experiment
+    from lab.run_folder import INPUTS, RECORD, RunFolder, default_folder
+    from lab.run_mode import RunOptions
+
     signal.signal(signal.SIGTERM, terminate)
     with bisect_statuses(wanted=bisect), failures():
         from_file = choose_lab_file(lab_file)
@@ -191,11 +194,11 @@ def run(
         values = choose_parameters(chosen, lab, parameters, quick=quick)
         options = RunOptions(jobs, tuple(mode or ()), faults, timeout, quick)
         plans = plan_modes(chosen, lab, values, options)
-        from lab.bench import prepare  # noqa: PLC0415 - other verbs start without it
-        from lab.build.bases import check_bases  # noqa: PLC0415 - other verbs start without it
-        from lab.build.inputs import read_inputs  # noqa: PLC0415 - other verbs start without it
-        from lab.kernel_choices import check_modes  # noqa: PLC0415 - other verbs start without it
-        from lab.run_inputs import keep_inputs  # noqa: PLC0415 - other verbs start without it
+        from lab.bench import prepare
+        from lab.build.bases import check_bases
+        from lab.build.inputs import read_inputs
+        from lab.kernel_choices import check_modes
+        from lab.run_inputs import keep_inputs
 
         inputs = read_inputs(
             series=series,
@@ -221,7 +224,7 @@ def run(
                 chosen,
                 lab,
                 values,
-                prepare=partial(prepare, inputs=inputs) if inputs.given else prepare,
+                prepare=partial(prepare, inputs=inputs if inputs.given else None, fresh=fresh),
                 folder=folder,
                 options=options,
                 progress=progress,
@@ -247,6 +250,10 @@ def list_experiments(
     ] = None,
 ) -> None:
     """List the experiments, their modes and their parameters: the lab's own, then yours."""
+    from lab import experiments
+    from lab.listing import describe_experiment
+    from lab.options import choose_lab_file
+
     with failures():
         given = [*(directories or ()), *choose_lab_file(lab_file).experiments]
         theirs = experiments.from_directories(experiments.directories_given(given))
@@ -265,6 +272,11 @@ def report(
     ] = None,
 ) -> None:
     """Show an earlier run again, from its record alone."""
+    from rich.console import Console
+
+    from lab.report import render
+    from lab.report.console import print_record
+
     with failures():
         record = _read_record(folder)
         if plot is not None:
@@ -276,7 +288,7 @@ def report(
 
 
 def _write_plot(record: Record, path: Path) -> None:
-    from lab.report.plot import svg_text  # noqa: PLC0415 - other verbs start without it
+    from lab.report.plot import svg_text
 
     if path.suffix != ".svg":
         raise OptionError(f"--plot: {path} is no .svg file")
@@ -289,6 +301,11 @@ def _write_plot(record: Record, path: Path) -> None:
 
 
 def _read_record(at: Path) -> Record:
+    from pydantic import ValidationError
+
+    from lab.results import Record
+    from lab.run_folder import RECORD
+
     path = at / RECORD if at.is_dir() else at
     awaited = f"the record of a whole run at {path}"
     try:
@@ -335,10 +352,13 @@ def build(
     fragment: FragmentOption = None,
 ) -> None:
     """Build QEMU, both kernels and their images ahead of a run, and say where they are."""
+    from lab.options import choose_lab_file, override, split_settings
+    from lab.progress import open_progress
+
     signal.signal(signal.SIGTERM, terminate)
     with failures():
-        from lab import bench  # noqa: PLC0415 - other verbs start without it
-        from lab.build.inputs import read_inputs  # noqa: PLC0415 - other verbs start without it
+        from lab import bench
+        from lab.build.inputs import read_inputs
 
         machine, unknown = split_settings(settings or [])
         if unknown:
@@ -364,6 +384,10 @@ def build(
 @app.command()
 def doctor() -> None:
     """Say what the host lacks and how to get it, and whether KVM can run a guest."""
+    from lab.cache import Cache
+    from lab.doctor import ask_kvm, check_host
+    from lab.progress import open_progress
+
     with failures():
         cache = Cache()
         findings = check_host(cache)
@@ -384,13 +408,17 @@ app.command(name="exec", cls=ExecCommand, context_settings={"allow_interspersed_
 app.add_typer(kernel_app, name="kernel")
 
 
-cache_app = typer.Typer(help="Built artifacts and fetched sources.", no_args_is_help=True)
+cache_app = typer.Typer(
+    help="Built artifacts and fetched sources.", no_args_is_help=True, rich_markup_mode=None
+)
 app.add_typer(cache_app, name="cache")
 
 
 @cache_app.command(name="list")
 def cache_list() -> None:
     """List what is in the cache, most recently used first."""
+    from lab.cache import Cache
+
     with failures():
         for entry in Cache().list_entries():
             used = datetime.fromtimestamp(entry.used_at, UTC).strftime("%Y-%m-%d %H:%M")
@@ -401,6 +429,8 @@ def cache_list() -> None:
 @cache_app.command(name="verify")
 def cache_verify() -> None:
     """Hash every artifact; damage is listed and gives the exit status 3."""
+    from lab.cache import Cache
+
     with failures():
         cache = Cache()
         damaged = cache.verify()
@@ -416,6 +446,8 @@ def cache_gc(
     days: Annotated[float, typer.Option(min=0, help="Keep what was used since then.")] = 30.0,
 ) -> None:
     """Remove what was not used for some days, and what killed labs left behind."""
+    from lab.cache import Cache
+
     with failures():
         removed = Cache().collect(days)
         for path in removed.paths:

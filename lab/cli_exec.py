@@ -23,40 +23,30 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
-from lab.config import MAX_ENGINES, Clock, LabFile
-from lab.errors import ConfigError
-from lab.exec_mode import NAME, SHARE, Errand, ExecParameters, ended, signal_text
+from lab.errors import ConfigError, OptionError
 from lab.failures import WRONG_USAGE, UsageError, failures, terminate
-from lab.guest_files import GuestFile, GuestItem, read_tree
 from lab.input_options import (
     ConfigOption,
     FragmentOption,
+    FreshOption,
     KernelOption,
     ModulesOption,
     SeriesOption,
     SeriesVersionOption,
     TreeOption,
 )
-from lab.machine.channel import MAX_ARGUMENTS
-from lab.options import (
-    OptionError,
-    check_faults_together,
-    choose_lab_file,
-    override,
-    parse_fault,
-    split_settings,
-)
-from lab.progress import SilentProgress, open_progress
-from lab.report.figures import harmless
-from lab.results import Outcome, Record
-from lab.run import plan_modes, run_experiment
-from lab.run_folder import RECORD, RunFolder, default_folder
-from lab.run_mode import RunOptions
+from lab.option_values import MAX_ENGINES, SHARE, Clock
+from lab.outcome import Outcome
+
+if TYPE_CHECKING:
+    from lab.config import LabFile
+    from lab.guest_files import GuestItem
+    from lab.results import Record
 
 PASSED_ON = 125
 NOT_PASSED_ON = 126
@@ -148,6 +138,7 @@ def exec_program(
     kernel: KernelOption = None,
     modules: ModulesOption = None,
     config: ConfigOption = None,
+    fresh: FreshOption = False,
     timeout: Annotated[
         float | None,
         typer.Option(
@@ -158,6 +149,20 @@ def exec_program(
     ] = None,
 ) -> None:
     """Run a program of yours in a fresh guest; its output and exit status are this command's."""
+    from lab.exec_mode import NAME, Errand, ExecParameters
+    from lab.guest_files import read_tree
+    from lab.options import (
+        check_faults_together,
+        choose_lab_file,
+        override,
+        parse_fault,
+        split_settings,
+    )
+    from lab.progress import SilentProgress, open_progress
+    from lab.run import plan_modes, run_experiment
+    from lab.run_folder import RECORD, RunFolder, default_folder
+    from lab.run_mode import RunOptions
+
     signal.signal(signal.SIGTERM, terminate)
     with exec_statuses(), failures():
         machine, unknown = split_settings(settings or [])
@@ -171,10 +176,10 @@ def exec_program(
         check_faults_together(faults)
         files = tuple(read_addition(text) for text in add or [])
         shared = tuple(read_tree(share, SHARE)) if share is not None else None
-        from lab.bench import prepare  # noqa: PLC0415 - other verbs start without it
-        from lab.build.bases import check_bases  # noqa: PLC0415 - other verbs start without it
-        from lab.build.inputs import read_inputs  # noqa: PLC0415 - other verbs start without it
-        from lab.kernel_choices import check_modes  # noqa: PLC0415 - other verbs start without it
+        from lab.bench import prepare
+        from lab.build.bases import check_bases
+        from lab.build.inputs import read_inputs
+        from lab.kernel_choices import check_modes
 
         inputs = read_inputs(
             series=series,
@@ -209,7 +214,7 @@ def exec_program(
                 lab,
                 values,
                 # Builds are shown; a bar beside the program's own output would only be in its way.
-                prepare=lambda modes, _silent: prepare(modes, progress, inputs),
+                prepare=lambda modes, _silent: prepare(modes, progress, inputs, fresh=fresh),
                 folder=folder,
                 options=options,
                 progress=SilentProgress(),
@@ -222,6 +227,8 @@ def exec_program(
 
 def _check(program: list[str], lab: LabFile, channels: int, *, vanilla: bool) -> None:
     """Refuse what can't work before anything is built."""
+    from lab.machine.channel import MAX_ARGUMENTS
+
     if len(program) > MAX_ARGUMENTS:
         raise OptionError(f"{len(program)} arguments; the guest takes {MAX_ARGUMENTS}")
     if not channels:
@@ -242,6 +249,8 @@ def read_addition(text: str) -> GuestItem:
     Raises:
         ConfigError: it can't be had, or can't be put there.
     """
+    from lab.guest_files import GuestFile
+
     source, colon, path = text.rpartition(":")
     if colon and path.startswith("/"):
         return GuestFile.of(Path(source), path)
@@ -257,6 +266,8 @@ def pass_on(stream: str, data: bytes) -> None:
 
 def exit_status(record: Record) -> int:
     """The command's exit status for a run."""
+    from lab.exec_mode import ended
+
     if record.outcome not in {Outcome.PASS, Outcome.FAIL}:
         return LAB + record.outcome.exit_code
     status, number = ended(record.modes[0])
@@ -269,6 +280,9 @@ def exit_status(record: Record) -> int:
 
 def describe_end(record: Record) -> str:
     """How the run ended, in one line for the program's own end and in several for the lab's."""
+    from lab.exec_mode import ended, signal_text
+    from lab.report.figures import harmless
+
     mode = record.modes[0]
     if record.outcome in {Outcome.PASS, Outcome.FAIL}:
         status, number = ended(mode)

@@ -13,41 +13,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
-from lab.cache import Cache
-from lab.config import LabFile
-from lab.experiments import directories_given
+from lab.errors import OptionError
 from lab.failures import failures, terminate
 from lab.input_options import FragmentOption, SeriesOption, SeriesVersionOption, TreeOption
-from lab.options import (
-    OptionError,
-    choose_experiment,
-    choose_lab_file,
-    choose_parameters,
-    override,
-    split_settings,
-)
-from lab.progress import Progress, open_progress
-from lab.report.console import print_record
-from lab.report.figures import harmless
-from lab.results import Outcome, worst
-from lab.run import plan_modes, run_experiment
-from lab.run_folder import INPUTS, RunFolder
-from lab.run_mode import RunOptions
+from lab.outcome import Outcome, worst
 
 if TYPE_CHECKING:
     from lab.build.inputs import Inputs
     from lab.build.series_check import SeriesCheck
+    from lab.config import LabFile
+    from lab.progress import Progress
+    from lab.run_mode import RunOptions
 
-kernel_app = typer.Typer(help="Kernels to choose from.", no_args_is_help=True)
+kernel_app = typer.Typer(
+    help="Kernels to choose from.", no_args_is_help=True, rich_markup_mode=None
+)
 
 
 @kernel_app.command(name="list")
 def kernel_list() -> None:
     """List the kernel bases: their series, their source, and what is built of them."""
+    from lab.cache import Cache
+
     with failures():
-        from lab.build.kernel_bases import list_bases  # noqa: PLC0415 - other verbs start without
+        from lab.build.kernel_bases import list_bases
 
         for base in list_bases(Cache()):
             typer.echo("\n  ".join(base.lines))
@@ -79,11 +69,23 @@ def kernel_build(
     fragment: FragmentOption = None,
 ) -> None:
     """Build a patched kernel, or one after each patch, and name the first patch that fails."""
+    from lab.experiments import directories_given
+    from lab.options import (
+        choose_experiment,
+        choose_lab_file,
+        choose_parameters,
+        override,
+        split_settings,
+    )
+    from lab.progress import open_progress
+    from lab.run import plan_modes
+    from lab.run_mode import RunOptions
+
     signal.signal(signal.SIGTERM, terminate)
     with failures():
-        from lab.bench import build_parts, say_inputs  # noqa: PLC0415 - others start without
-        from lab.build.inputs import read_inputs  # noqa: PLC0415 - others start without
-        from lab.kernel_choices import check_modes  # noqa: PLC0415 - others start without
+        from lab.bench import build_parts, say_inputs
+        from lab.build.inputs import read_inputs
+        from lab.kernel_choices import check_modes
 
         inputs = read_inputs(
             series=series,
@@ -133,12 +135,16 @@ def kernel_check(
     as_json: Annotated[bool, typer.Option("--json", help="All of it as one JSON object.")] = False,
 ) -> None:
     """Say what checkpatch, W=1 and sparse find in a series that the base hasn't already."""
+    from lab.cache import Cache
+    from lab.options import choose_lab_file, override, split_settings
+    from lab.progress import open_progress
+
     signal.signal(signal.SIGTERM, terminate)
     with failures():
-        from lab.bench import say_inputs  # noqa: PLC0415 - others start without
-        from lab.build.inputs import read_inputs  # noqa: PLC0415 - others start without
-        from lab.build.kernel_plan import KernelChoice  # noqa: PLC0415 - others start without
-        from lab.build.series_check import check_series  # noqa: PLC0415 - others start without
+        from lab.bench import say_inputs
+        from lab.build.inputs import read_inputs
+        from lab.build.kernel_plan import KernelChoice
+        from lab.build.series_check import check_series
 
         inputs = read_inputs(
             series=series,
@@ -164,6 +170,8 @@ def kernel_check(
 
 def _say_check(done: SeriesCheck, notes: Sequence[str], *, as_json: bool) -> Outcome:
     """Print what became of a series; FAIL with a finding, ERROR where a file was not read."""
+    from lab.report.figures import harmless
+
     parts = [Outcome.FAIL] if done.findings else []
     parts += [Outcome.ERROR] if done.unread else []
     outcome = worst(parts) if parts else Outcome.PASS
@@ -196,8 +204,13 @@ def _run_on(  # noqa: PLR0917 - what a run is made of
     number: int,
 ) -> Outcome:
     """Run an experiment on a series up to one of its patches, in a folder of its own."""
-    from lab.bench import prepare  # noqa: PLC0415 - others start without
-    from lab.run_inputs import keep_inputs  # noqa: PLC0415 - others start without
+    from rich.console import Console
+
+    from lab.bench import prepare
+    from lab.report.console import print_record
+    from lab.run import run_experiment
+    from lab.run_folder import INPUTS, RunFolder
+    from lab.run_inputs import keep_inputs
 
     started = datetime.now(UTC)
     with RunFolder(output / f"{number:04}", chosen.name, started) as folder:
@@ -222,7 +235,8 @@ def _say_each(
     run_on: Callable[[Inputs, int], Outcome] | None,
 ) -> Outcome:
     """Try a series patch by patch, and say what became of each; the last outcome."""
-    from lab.each import try_each  # noqa: PLC0415 - others start without
+    from lab.each import try_each
+    from lab.report.figures import harmless
 
     outcome = Outcome.PASS
     for step in try_each(inputs, lab.kernel, progress, run_on):

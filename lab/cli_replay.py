@@ -11,21 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import ValidationError
-from rich.console import Console
 
 from lab.errors import ConfigError
 from lab.failures import failures, terminate
 from lab.input_options import ConfigOption, JobsOption, KernelOption, ModulesOption
-from lab.progress import Progress, open_progress
-from lab.report.console import print_record
-from lab.report.figures import harmless
-from lab.run import run_experiment
-from lab.run_folder import INPUTS, RECORD, RunFolder, default_folder
-from lab.run_mode import RunOptions
 
 if TYPE_CHECKING:
     from lab.build.inputs import Inputs
+    from lab.progress import Progress
     from lab.replay import Comparison, Difference
     from lab.run_bundle import RunBundle
 
@@ -44,8 +37,10 @@ def bundle(
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
     """Write one file that lets somebody else run the same and compare."""
+    from lab.report.figures import harmless
+
     with failures():
-        from lab.run_bundle import SUFFIX, bundle_run  # noqa: PLC0415 - others start without
+        from lab.run_bundle import SUFFIX, bundle_run
 
         path = output or Path(f"{folder.resolve().name}{SUFFIX}")
         made = bundle_run(folder, path, kernel=with_kernel, overwrite=force)
@@ -92,13 +87,13 @@ def replay(
     """Run a bundled run again and compare the records: 0 identical, 1 different, 3 no verdict."""
     signal.signal(signal.SIGTERM, terminate)
     with failures(), tempfile.TemporaryDirectory(prefix="dcbm-lab-replay-") as scratch:
-        from lab.build.given_kernel import read_given_kernel  # noqa: PLC0415 - others start without
-        from lab.replay import (  # noqa: PLC0415 - others start without
+        from lab.build.given_kernel import read_given_kernel
+        from lab.replay import (
             compare,
             restore_experiment,
             restore_inputs,
         )
-        from lab.run_bundle import read_bundle  # noqa: PLC0415 - others start without
+        from lab.run_bundle import read_bundle
 
         bundled = read_bundle(file)
         chosen = restore_experiment(bundled, Path(scratch), trusted=run_its_code)
@@ -112,9 +107,17 @@ def _run_again(
     bundled: RunBundle, chosen: Any, inputs: Inputs, output: Path | None, jobs: int | None
 ) -> Path:
     """Say what differs, run the bundled run here, and return its folder."""
-    from lab.bench import prepare  # noqa: PLC0415 - others start without
-    from lab.replay import find_differences, take_shipped_queue  # noqa: PLC0415 - the same
-    from lab.run_inputs import keep_inputs  # noqa: PLC0415 - the same
+    from pydantic import ValidationError
+    from rich.console import Console
+
+    from lab.bench import prepare
+    from lab.progress import open_progress
+    from lab.replay import find_differences, take_shipped_queue
+    from lab.report.console import print_record
+    from lab.run import run_experiment
+    from lab.run_folder import INPUTS, RECORD, RunFolder, default_folder
+    from lab.run_inputs import keep_inputs
+    from lab.run_mode import RunOptions
 
     kept, lab = bundled.inputs, bundled.inputs.lab()
     try:
@@ -154,6 +157,8 @@ def _run_again(
 
 
 def _say_differences(differences: list[Difference], progress: Progress) -> None:
+    from lab.report.figures import harmless
+
     progress.note(f"{len(differences)} inputs differ from those of the bundled run")
     for difference in differences:
         typer.echo(harmless(f"differs: {difference.line}"))
@@ -161,7 +166,8 @@ def _say_differences(differences: list[Difference], progress: Progress) -> None:
 
 def _say_comparison(bundled: RunBundle, folder: Path, comparison: Comparison) -> None:
     """Print the verdict with the first fields that differ, and exit with its status."""
-    from lab.replay import differing_options  # noqa: PLC0415 - others start without
+    from lab.replay import differing_options
+    from lab.report.figures import harmless
 
     for difference in comparison.differences[:_SHOWN]:
         typer.echo(harmless(f"record: {difference.line}"))

@@ -19,19 +19,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import ErrorDetails
 
 from lab.errors import ConfigError
+from lab.option_values import MAX_ENGINES as MAX_ENGINES  # noqa: PLC0414 - of this interface, too
+from lab.option_values import Clock as Clock  # noqa: PLC0414 - of this interface, too
 
-MAX_ENGINES = 16
 # Of a lab file: what says what to run, and not on which machine.
 NOT_OF_THE_MACHINE = frozenset({"experiment", "experiments"})
 # Nodes that programs run on in every experiment.
 _CPU_NODES = 2
-
-
-class Clock(StrEnum):
-    """What time a guest sees: instructions executed, or the host's."""
-
-    VIRTUAL = "virtual"
-    HOST = "host"
 
 
 class Variant(StrEnum):

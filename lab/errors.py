@@ -115,3 +115,7 @@ class GuestTimeout(GuestError):
 
 class GuestLost(GuestError):
     """QEMU or the guest vanished without a word."""
+
+
+class OptionError(ValueError):
+    """An option that can't be understood; its text is for the person who typed it."""

@@ -22,10 +22,10 @@ from lab.experiments import engines, premises
 from lab.experiments.base import Experiment, ModePlan, Parameters, Session
 from lab.guest_files import DATA, GuestDirectory, GuestFile, GuestItem, GuestLink
 from lab.machine.jobs import JobResult, Sink
+from lab.option_values import SHARE as SHARE  # noqa: PLC0414 - of this interface, too
 from lab.results import Check, Mode
 
 NAME = "exec"
-SHARE = "/share"
 SHARE_LIMIT_BYTES = 64 << 20
 _SINCE = "/run/share-since"
 _PACK = "/bin/pack-changed"

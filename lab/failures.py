@@ -17,10 +17,8 @@ from typing import Any
 
 import typer
 
-from lab.errors import ConfigError, HostError, LabError
-from lab.options import OptionError
-from lab.report.figures import harmless
-from lab.results import Outcome
+from lab.errors import ConfigError, HostError, LabError, OptionError
+from lab.outcome import Outcome
 
 WRONG_USAGE = 2
 INTERRUPTED = 130
@@ -53,6 +51,8 @@ def failures() -> Iterator[None]:
     except (typer.Exit, typer.Abort, typer.BadParameter):
         raise
     except OptionError as error:
+        from lab.report.figures import harmless
+
         raise typer.BadParameter(harmless(str(error))) from error
     except ConfigError as error:
         # whether it stood on the command line or in a file: it is for the caller to correct
@@ -142,6 +142,8 @@ def _reader_has_gone() -> bool:
 
 def _say_failure(failure: Exception) -> None:
     """Say what kept the lab from a verdict, with the traceback where that helps."""
+    from lab.report.figures import harmless
+
     trace = traceback.format_exc()
     told = _as_lab_error(failure, trace)
     if Debug.on:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Options that several verbs share: what a user brings (series, tree or kernel), and `--jobs`."""
+"""Options that several verbs share: what a user brings (series, tree or kernel), and how to run."""
 
 from __future__ import annotations
 
@@ -43,6 +43,12 @@ ModulesOption = Annotated[
 ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", help="Configuration of --kernel.", show_default="the one inside it"),
+]
+FreshOption = Annotated[
+    bool,
+    typer.Option(
+        "--fresh", help="Boot each guest, instead of restoring it from the state of a boot."
+    ),
 ]
 JobsOption = Annotated[
     int | None,

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from lab import experiments
 from lab.config import Clock, LabFile, describe_errors, read_lab_file, suggest
 from lab.errors import ConfigError
+from lab.errors import OptionError as OptionError  # noqa: PLC0414 - of this interface, too
 from lab.experiments.base import Experiment, Fault
 from lab.experiments.kernel_faults import DEVICE as KERNEL
 from lab.experiments.kernel_faults import VARIANTS as FAULTY_VARIANTS
@@ -54,10 +55,6 @@ _EXAMPLE = "dma0:flip-byte:nth=1000,offset=5"
 _FAULT = re.compile(
     rf"(?P<device>dma\d+|{KERNEL}):(?P<kind>[a-z][a-z0-9_-]*)(?::(?P<arguments>.+))?"
 )
-
-
-class OptionError(ValueError):
-    """An option that can't be understood; its text is for the person who typed it."""
 
 
 def parse_value(text: str) -> Any:

@@ -55,7 +55,7 @@ EXPERIMENT = Experiment(
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An experiment's file, and a bench that needs no build."""
     bench = types.ModuleType("lab.bench")
-    bench.prepare = lambda _modes, _progress: ScriptedBench()  # type: ignore[attr-defined]
+    bench.prepare = lambda _modes, _progress, **_: ScriptedBench()  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "lab.bench", bench)
     path = tmp_path / "own.py"
     path.write_text(OWN)
@@ -120,7 +120,7 @@ def test_driver_fixes_have_a_short_name(
 ) -> None:
     asked: list[bool] = []
 
-    def prepare(modes: list[ModePlan], _progress: object) -> ScriptedBench:
+    def prepare(modes: list[ModePlan], _progress: object, **_: object) -> ScriptedBench:
         asked.extend(mode.machine.kernel.driver_fixes for mode in modes)
         raise BuildError("nothing", "only what was asked for matters")
 
@@ -133,7 +133,7 @@ def test_driver_fixes_have_a_short_name(
 def test_no_engine_is_wrong_usage_before_the_run(
     own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def prepare(_modes: object, _progress: object) -> ScriptedBench:
+    def prepare(_modes: object, _progress: object, **_: object) -> ScriptedBench:
         raise BuildError("nothing", "a build although there is no engine")
 
     monkeypatch.setattr(sys.modules["lab.bench"], "prepare", prepare)
@@ -303,7 +303,7 @@ def test_whatever_goes_wrong_is_3_and_never_1(
         raise error
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(cli, "run_experiment", broken)
+    monkeypatch.setattr("lab.run.run_experiment", broken)
     result = call("run", own, "--output", tmp_path / "out")
     assert result.exit_code == 3, result.output
     assert told in result.output
@@ -424,3 +424,27 @@ def test_a_wrong_name_is_wrong_usage_and_leaves_nothing(
     assert result.exit_code == 2
     assert names in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+# Libraries that take longer to load than --help may, and parts of the lab that bring them along.
+SLOW = {"asyncio", "jinja2", "junitparser", "matplotlib", "qemu.qmp", "rich"}
+SLOW |= {"lab.config", "lab.experiments", "lab.results", "lab.run"}
+
+
+@pytest.mark.parametrize("words", [("--help",), ("run", "--help"), ("exec", "--help")])
+def test_help_loads_nothing_that_it_does_not_need(words: tuple[str, ...]) -> None:
+    program = f"""
+import sys
+sys.argv[1:] = {words!r}
+import lab.cli
+try:
+    lab.cli.main()
+except SystemExit as end:
+    assert not end.code
+print(*sys.modules, sep="\\n")
+"""
+    argv = [sys.executable, "-c", program]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    loaded = done.stdout.splitlines()
+    assert "lab.cli" in loaded
+    assert not SLOW & set(loaded)

@@ -147,7 +147,7 @@ def test_modes_that_want_several_versions_of_qemu_are_wrong_usage(
 def test_what_only_the_kernel_tells_is_an_error_that_a_bisection_skips(
     own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def prepare(_modes: object, _progress: object) -> ScriptedBench:
+    def prepare(_modes: object, _progress: object, **_: object) -> ScriptedBench:
         raise ConfigError("modules dcbm for mode dma", "no dcbm")
 
     monkeypatch.setattr(sys.modules["lab.bench"], "prepare", prepare)
@@ -229,7 +229,7 @@ def test_options_of_a_program_are_no_bisection() -> None:
 def test_a_commit_that_does_not_build_is_skipped(
     own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def prepare(_modes: object, _progress: object) -> ScriptedBench:
+    def prepare(_modes: object, _progress: object, **_: object) -> ScriptedBench:
         raise BuildError("a built kernel", "mm/migrate.c:1:1: error: x")
 
     monkeypatch.setattr(sys.modules["lab.bench"], "prepare", prepare)
@@ -241,7 +241,9 @@ def test_inputs_reach_the_builds(
 ) -> None:
     seen: list[Inputs] = []
 
-    def prepare(_modes: Sequence[Any], _progress: object, inputs: Inputs) -> ScriptedBench:
+    def prepare(
+        _modes: Sequence[Any], _progress: object, inputs: Inputs, **_: object
+    ) -> ScriptedBench:
         seen.append(inputs)
         return ScriptedBench()
 

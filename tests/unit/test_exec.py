@@ -85,7 +85,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     ) -> tuple[Result, StreamingBench]:
         bench = StreamingBench(StreamingGuest(end, power_off))
         module = types.ModuleType("lab.bench")
-        module.prepare = lambda *_args: bench  # type: ignore[attr-defined]
+        module.prepare = lambda *_args, **_: bench  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "lab.bench", module)
         text = [str(word) for word in words]
         return CliRunner().invoke(cli.app, ["exec", "--output", str(tmp_path / "o"), *text]), bench

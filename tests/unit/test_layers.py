@@ -12,7 +12,7 @@ import lab
 
 ROOT = Path(lab.__file__).parent
 _RUNNING = {
-    *("bench", "run", "run_mode", "run_folder", "each", "options", "input_options"),
+    *("bench", "boot_states", "run", "run_mode", "run_folder", "each", "options", "input_options"),
     *("run_inputs", "run_bundle", "replay", "archive_file"),
     *("guest_coverage", "kernel_choices", "listing"),
     *("failures", "cli", "cli_kernel", "cli_exec", "cli_replay", "exec_mode", "mutations"),
@@ -23,7 +23,9 @@ _JUDGING = {"dcbm", "experiments", "results", "report"}
 # What a part must not import, not even for its types.
 FORBIDDEN = {
     "errors": {path.stem for path in ROOT.iterdir()} - {"errors"},
-    "results": {path.stem for path in ROOT.iterdir()} - {"results"},
+    "outcome": {path.stem for path in ROOT.iterdir()} - {"outcome"},
+    "option_values": {path.stem for path in ROOT.iterdir()} - {"option_values"},
+    "results": {path.stem for path in ROOT.iterdir()} - {"results", "outcome"},
     "line_coverage": {path.stem for path in ROOT.iterdir()} - {"line_coverage"},
     "config": _RUNNING | _JUDGING | {"machine", "build", "sources", "cache"},
     "ktap": {path.stem for path in ROOT.iterdir()} - {"ktap"},
