@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from dataclasses import dataclass, replace
@@ -149,7 +150,18 @@ def read_queue(folder: Path) -> Series:
         ConfigError: there is no such file, it names a patch that isn't there or none, wants one
             applied otherwise than as it is, or a patch is damaged.
     """
-    mails = [mail for path in _read_order(folder) for mail in read_mails(path)]
+    order = tuple(_read_order(folder))
+    try:
+        contents = tuple(path.read_bytes() for path in order)
+    except OSError:  # says more about it
+        contents = ()
+    return _read_patches(folder, order, contents)
+
+
+@functools.lru_cache(maxsize=16)
+def _read_patches(folder: Path, order: tuple[Path, ...], _contents: tuple[bytes, ...]) -> Series:
+    """The patches of a queue, once for what is in them: a run asks several times, each with git."""
+    mails = [mail for path in order for mail in read_mails(path)]
     for mail in mails:
         assert_readable(mail)
     patches = tuple(

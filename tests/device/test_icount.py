@@ -47,6 +47,20 @@ start:
     rdtsc
     subl %ebx, %eax
 """
+STRING = f"""
+    .code16
+start:
+    cli
+    rdtsc
+    movl %eax, %ebx
+    xorw %ax, %ax
+    movw %ax, %es
+    movl ${ROUNDS}, %ecx
+    movl $0x1000, %edi
+    rep stosl %eax, %es:(%edi)
+    rdtsc
+    subl %ebx, %eax
+"""
 # The second processor starts at the ROM's first byte. The first one reaches the local APIC, far
 # above what real mode addresses, with a limit that a moment of protected mode leaves behind.
 START_OTHER = """
@@ -216,6 +230,25 @@ def test_a_pause_that_cannot_be_is_refused(plain: Path, rom: Path, icount: str, 
     done = start(plain, rom, icount)
     assert done.returncode == 1
     assert said in done.stderr
+
+
+def test_iterations_of_a_string_instruction_are_counted_and_chained(
+    plain: Path, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    argv = command(plain, assemble(STRING, tmp_path), "shift=0,sleep=off", 1)
+    done = subprocess.run(
+        [*argv, "-d", "exec", "-D", str(log)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ROUNDS <= int(done.stdout, 16) < ROUNDS + 20
+    # QEMU logs the blocks that its main loop starts, and not those that are chained to them.
+    started = log.read_text(encoding="ascii").count("Trace 0: ")
+    assert 10 < started < ROUNDS // 2
 
 
 class Stopped:
