@@ -153,6 +153,7 @@ class BuiltBench:
                     mode.command_line,
                     on_start=on_start,
                     states=self.states,
+                    checkpoint=mode.checkpoint,
                 )
             )
 

@@ -17,6 +17,8 @@ from lab.machine.saved_state import SavedState
 from lab.progress import Progress, SilentProgress
 
 KIND = "state"
+# On disk: a machine that has booted takes 80 MiB, one with a full node 800.
+LIMIT_BYTES = 8 << 30
 # Changes whenever what is saved, or when, is another.
 _FORMAT = "1"
 # What stands for the two sockets that QEMU inherits, whose numbers differ from run to run.
@@ -92,6 +94,7 @@ class BootState:
         """
         try:
             self.cache.entry(KIND, self.key, save, title=self.title, progress=self.progress)
+            self.cache.keep_within(KIND, LIMIT_BYTES)
         except GuestLost:
             raise
         except (LabError, OSError) as error:
@@ -112,7 +115,12 @@ class BootStates:
         self._progress = progress or SilentProgress()
 
     def of(
-        self, spec: MachineSpec, files: BootFiles, clock: Clock, command_line: Sequence[str]
+        self,
+        spec: MachineSpec,
+        files: BootFiles,
+        clock: Clock,
+        command_line: Sequence[str],
+        checkpoint: str = "",
     ) -> BootState | None:
         """The place of a machine's state; None for one that has to boot each time."""
         # KVM's processor is the host's own, and its clock goes on while a machine is saved.
@@ -121,4 +129,7 @@ class BootStates:
         key = state_key(spec, files, clock, command_line, self._cache.hash_file)
         engines = f"{spec.engine.count} {spec.engine.kind}"
         title = f"a machine with {engines} that booted on the {clock} clock"
+        if checkpoint:
+            key = make_key(boot=key, checkpoint=checkpoint)
+            title += f", {checkpoint}"
         return BootState(self._cache, key, title, self._progress)

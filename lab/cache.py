@@ -231,6 +231,31 @@ class Cache:
         """
         self._discard(self.path(kind, key))
 
+    def keep_within(self, kind: str, limit_bytes: int, spare_s: float = 600.0) -> list[Path]:
+        """Remove what of a kind was not used for longest, until the rest is within a limit on disk.
+
+        What was used in the last `spare_s` seconds stays: another lab may be about to read it.
+
+        Returns:
+            The entries that are gone.
+        """
+        used = {}
+        for manifest in (self.root / kind).glob(f"*/{MANIFEST}"):
+            with contextlib.suppress(OSError):  # another lab was faster
+                used[manifest.parent] = manifest.stat().st_mtime
+        removed: list[Path] = []
+        total_bytes = 0
+        for path in sorted(used, key=lambda path: -used[path]):
+            size_bytes = _size(path)
+            total_bytes += size_bytes
+            unused = time.time() - used[path] > spare_s
+            if total_bytes > limit_bytes and unused and self._is_free(f"{kind}-{path.name}"):
+                with contextlib.suppress(OSError):
+                    self._discard(path)
+                    removed.append(path)
+                    total_bytes -= size_bytes
+        return removed
+
     def _publish(self, partial: Path, path: Path, kind: str, title: str) -> None:
         manifest = describe(partial, kind, path.name, title)
         try:

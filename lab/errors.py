@@ -117,5 +117,9 @@ class GuestLost(GuestError):
     """QEMU or the guest vanished without a word."""
 
 
+class StaleCheckpoint(LabError):
+    """A restored guest is asked something else than the one that was saved; the state is gone."""
+
+
 class OptionError(ValueError):
     """An option that can't be understood; its text is for the person who typed it."""

@@ -20,6 +20,7 @@ from lab.errors import (
     LabError,
     PremiseError,
     ProgramDied,
+    StaleCheckpoint,
 )
 from lab.experiments import checks, dma_path
 from lab.experiments.base import Experiment, Fault, Findings, ModePlan, Parameters, Session
@@ -165,11 +166,46 @@ def run_mode(
         root: log paths in the record are relative to this folder.
     """
     running = running or Running()
+
+    def attempt(*, last: bool) -> Mode:
+        return _run_mode(
+            experiment,
+            plan,
+            parameters,
+            bench=bench,
+            folder=folder,
+            options=options,
+            running=running,
+            say=say,
+            root=root or folder,
+            last=last,
+        )
+
+    try:
+        return attempt(last=False)
+    except StaleCheckpoint:
+        # The state of other steps is gone by now, so this time the mode does all of them.
+        return attempt(last=True)
+
+
+def _run_mode(
+    experiment: Experiment[Any, Any],
+    plan: ModePlan,
+    parameters: Parameters,
+    *,
+    bench: Bench,
+    folder: Path,
+    options: RunOptions,
+    running: Running,
+    say: Callable[[str], None] | None,
+    root: Path,
+    last: bool,
+) -> Mode:
+    """Try to run a mode; raises StaleCheckpoint unless it is the last try."""
     findings = Findings()
     if plan.files:
         findings.details["guest_files"] = describe_files(plan.files)
     outcome, error, excerpt, booted = Outcome.ERROR, None, None, False
-    root = root or folder
     started: list[Guest] = []
 
     def on_start(guest: Guest) -> None:
@@ -191,7 +227,7 @@ def run_mode(
             )
             if say is not None:
                 session.say = say
-            warned = len(guest.reports())
+            warned = guest.reports_at_boot
             experiment.run(session)
             _note_faults(session)
             _confirm_dma_path(session)
@@ -203,14 +239,16 @@ def run_mode(
             error = "awaited: at least one check\nseen:    the experiment made none"
     except GuestCrash as failure:
         outcome, error, excerpt = Outcome.CRASH, describe(failure, root), failure.excerpt
-    except GuestTimeout as failure:
-        outcome, error = Outcome.TIMEOUT, describe(failure, root)
-    except GuestLost as failure:
-        outcome, error = Outcome.LOST, describe(failure, root)
+    except (GuestTimeout, GuestLost) as failure:
+        late = isinstance(failure, GuestTimeout)
+        outcome = Outcome.TIMEOUT if late else Outcome.LOST
+        error = describe(failure, root)
     except ProgramDied as failure:
         findings.check(checks.died("programs", failure))
         outcome, error = Outcome.FAIL, describe(failure, root)
     except LabError as failure:
+        if isinstance(failure, StaleCheckpoint) and not last:
+            raise
         error = describe(failure, root)
     # A fault of the experiment's own code, or of the host; nor may its exit be the lab's.
     except (Exception, SystemExit) as failure:

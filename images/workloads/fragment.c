@@ -49,7 +49,10 @@ static char *kept_page(const struct fragments *fragments, size_t index)
 	return fragments->start + 2 * index * PAGE_BYTES;
 }
 
-/* Populates and writes one 2 MiB region after the other, and counts them. */
+/*
+ * Populates one 2 MiB region after the other, writes the pages that are kept,
+ * and counts the regions.
+ */
 static size_t fill(char *start, size_t most_regions, unsigned long node)
 {
 	size_t regions;
@@ -57,6 +60,7 @@ static size_t fill(char *start, size_t most_regions, unsigned long node)
 	for (regions = 0; regions < most_regions; regions++) {
 		char *region = start + regions * REGION_BYTES;
 		struct node_memory memory;
+		size_t page;
 		int error;
 
 		/* Page tables and others take from the node as well: look near the end. */
@@ -68,7 +72,8 @@ static size_t fill(char *start, size_t most_regions, unsigned long node)
 		error = region_populate(region, REGION_BYTES);
 		if (error)
 			fail(EXIT_FAILED, error, "region %zu can't be filled", regions);
-		pattern_fill(region, REGION_BYTES, 0);
+		for (page = 0; page < REGION_PAGES; page += 2)
+			pattern_fill(region + page * PAGE_BYTES, PAGE_BYTES, 0);
 	}
 	return regions;
 }

@@ -74,6 +74,10 @@ class ModePlan:
         modules: modules that it loads, or that have to be built in; looked for before it boots.
         files: what this mode's guest gets beside the image: ready files, and programs in C that are
             compiled like the image's own.
+        checkpoint: a name for what has been done when the mode calls ``guest.reach_checkpoint()``;
+            empty if it never does. Modes of an experiment that have the same one, kernel and
+            machine must come there by the same requests to the guest: one of them does it, the
+            others start from its state.
     """
 
     name: str
@@ -83,6 +87,7 @@ class ModePlan:
     command_line: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
     files: tuple[GuestItem, ...] = ()
+    checkpoint: str = ""
 
 
 @dataclass(frozen=True)

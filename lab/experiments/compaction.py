@@ -91,7 +91,18 @@ def plan(lab: LabFile, parameters: CompactionParameters) -> list[CompactionMode]
 
     def mode(name: str, purpose: str, *, patched: bool, busy: bool) -> CompactionMode:
         modules = (lab.engine.kind, fragmentation.TRIGGER_MODULE, *(("dcbm",) if patched else ()))
-        return CompactionMode(name, purpose, patched, lab, modules=modules, busy=busy, cpu=cpu)
+        # All that decides what is asked of the guest until then, beside kernel and machine.
+        settings = parameters.model_dump_json(exclude={"allocations", "min_pages_migrated"})
+        return CompactionMode(
+            name,
+            purpose,
+            patched,
+            lab,
+            modules=modules,
+            checkpoint=f"fragmented with {settings}",
+            busy=busy,
+            cpu=cpu,
+        )
 
     return [
         mode("baseline", "vanilla kernel, idle CPU", patched=False, busy=False),
@@ -126,6 +137,7 @@ def run(session: Run) -> None:
     fragment = _fragment(session)
     kept = premises.number(fragment.ready or {}, "pages_kept")
     dcbm = _start_offload(session) if mode.patched else None
+    guest.reach_checkpoint()
     _compact(session, dcbm)
     session.say("verifying every surviving page")
     findings.integrity, found = fragmentation.verify(guest, fragment, session.program_timeout_s)

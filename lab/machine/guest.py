@@ -4,11 +4,20 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from lab.errors import ConfigError, GuestCrash, GuestLost, GuestTimeout, MachineError, PremiseError
+from lab.errors import (
+    ConfigError,
+    GuestCrash,
+    GuestLost,
+    GuestTimeout,
+    MachineError,
+    PremiseError,
+    StaleCheckpoint,
+)
 from lab.machine import channel, health
 from lab.machine.argv import MAILBOX_ID, engine_ids
 from lab.machine.deadline import Deadline
@@ -23,7 +32,7 @@ from lab.machine.hang import HANG_FILE, Symbols, examine
 from lab.machine.jobs import GuestFileError, Job, JobResult, Jobs, Sink
 from lab.machine.machine import Ended, Machine, MailboxLine
 from lab.machine.monitor import Event
-from lab.machine.saved_state import SavedState, greeting_lines, restore, save
+from lab.machine.saved_state import Boot, Exchange, SavedState, StatePlace, restore, save
 
 CHANNEL_LOG = "channel.jsonl"
 RUN_TIMEOUT_S = 600.0
@@ -38,7 +47,7 @@ class Guest:
     It belongs to the thread that booted it; only `abort` may be called from another. Timeouts are
     host time: they guard against a hang and have no influence on what the guest sees.
 
-    Every call may raise GuestCrash, GuestTimeout, GuestLost or MachineError.
+    Every call may raise GuestCrash, GuestTimeout, GuestLost, MachineError or StaleCheckpoint.
     """
 
     def __init__(
@@ -53,6 +62,9 @@ class Guest:
         self.machine = machine
         self.release = ""
         self.restored = False
+        self.reports_at_boot = 0
+        self.checkpoint_place: StatePlace | None = None
+        self._remembered: deque[Exchange] = deque()
         self._log = log
         self._deadline = deadline
         self._system_map = system_map
@@ -155,6 +167,7 @@ class Guest:
 
     def device_counters(self) -> dict[str, EngineCounters]:
         """What each engine has counted since power-on; the guest is paused meanwhile."""
+        self._assert_live("to read the engines' counters")
         return {name: self._counters(name) for name in engine_ids(self.machine.spec.engine)}
 
     def inject_fault(self, device: str, kind: str, **arguments: object) -> int:
@@ -165,6 +178,8 @@ class Guest:
         Raises:
             MachineError: QEMU refused it.
         """
+        self._assert_live("to inject a fault")
+        self.checkpoint_place = None  # a saved engine forgets its faults
         asked = {name.replace("_", "-"): value for name, value in arguments.items()}
         answer = self.machine.execute(
             "amd-dma-inject-fault", {"device": device, "kind": kind.replace("_", "-"), **asked}
@@ -173,6 +188,7 @@ class Guest:
 
     def faults(self) -> list[dict[str, Any]]:
         """The injected faults of every engine, with how often each has hit."""
+        self._assert_live("to list faults")
         return [
             {"device": name, **fault}
             for name in engine_ids(self.machine.spec.engine)
@@ -181,6 +197,7 @@ class Guest:
 
     def clear_faults(self) -> None:
         """Take all injected faults back."""
+        self._assert_live("to clear faults")
         for name in engine_ids(self.machine.spec.engine):
             self.machine.execute("amd-dma-clear-faults", {"device": name})
 
@@ -214,6 +231,7 @@ class Guest:
         """Power the guest off, and make sure that it went without a crash."""
         if self._powered_off:
             return
+        self._assert_live("to power off")
         awaited = "the guest to power off"
         deadline = self._deadline.within(timeout_s)
         self._send("poweroff")
@@ -259,24 +277,56 @@ class Guest:
         self._take_greeting(awaited, self._until_idle(awaited, deadline))
 
     def restore(self, state: SavedState) -> None:
-        """Bring a machine that waits for it to where it was when its agent had greeted.
+        """Bring a machine that waits for it to where it was saved.
+
+        What was asked until then is answered from memory, if it is asked again in the same order.
 
         Raises:
             MachineError: the state can't be used.
         """
         restore(self.machine, state)
-        lines = [self._record(raw) for raw in greeting_lines(state)]
+        greeting, exchanges = state.conversation()
+        lines = [self._record(raw) for raw in greeting]
         self._take_greeting("the agent in the saved machine to have greeted", lines)
+        self.reports_at_boot = state.boot.reports
+        self._remembered = deque(exchanges)
         self.restored = True
 
     def save(self, folder: Path) -> None:
-        """Keep the machine as it is, right after the greeting, for `restore`; it can go on.
+        """Keep the machine as it is, between two requests, for `restore`; it can go on.
 
         Raises:
             MachineError: it can't be saved.
         """
-        run_dir = self.machine.run_dir
-        save(self.machine, folder, self.machine.console.path, run_dir / CHANNEL_LOG)
+        boot = Boot(reports=self.reports_at_boot)
+        save(self.machine, folder, self.machine.run_dir / CHANNEL_LOG, boot)
+
+    def reach_checkpoint(self) -> None:
+        """Say that the checkpoint which the mode has declared is reached.
+
+        The machine is kept as it is, so that the next mode that comes by here starts from it.
+
+        Raises:
+            StaleCheckpoint: more had been asked until here when the machine was saved.
+        """
+        self._assert_live("to reach the checkpoint")
+        place, self.checkpoint_place = self.checkpoint_place, None
+        if place is not None:
+            place.keep(self.save)
+
+    def _assert_live(self, what: str) -> None:
+        """Make sure that a restored machine is where the conversation is."""
+        if self._remembered:
+            self._forget(what)
+
+    def _forget(self, what: str) -> NoReturn:
+        """Give up a restored machine that is asked something else than when it was saved."""
+        error = StaleCheckpoint(
+            f"to be asked {' '.join(self._remembered[0].request)!r}, as before it was saved", what
+        )
+        if self.checkpoint_place is not None:
+            self.checkpoint_place.discard(error)
+        raise error
 
     def _take_greeting(self, awaited: str, lines: Sequence[channel.Line]) -> None:
         greeting = lines[0] if lines else None
@@ -288,10 +338,14 @@ class Guest:
                 hint="rebuild the guest image",
             )
         self.release = greeting.kernel
+        self.reports_at_boot = len(self.reports())
 
     def _ask(self, timeout_s: float, verb: str, *fields: str) -> None:
         if self._powered_off:
             raise GuestLost(f"an answer to {verb}", "the guest was powered off before")
+        if self._remembered:
+            self._remember(verb, *fields)
+            return
         self._send(verb, *fields)
         self._until_idle(
             f"the guest to carry out: {verb} {' '.join(fields[1:])}",
@@ -307,6 +361,15 @@ class Guest:
             {"path": f"/machine/peripheral/{MAILBOX_ID}", "property": "message", "value": message},
         )
         self.machine.execute("cont")
+
+    def _remember(self, *request: str) -> None:
+        """Take the answer to a request from before the restored machine was saved."""
+        if self._remembered[0].request != request:
+            self._forget(f"the request {' '.join(request)!r}")
+        exchange = self._remembered.popleft()
+        self._log.write(channel.request_record(*request) + "\n")
+        for raw in exchange.answer:
+            self._record(raw)
 
     def _until_idle(self, awaited: str, deadline: Deadline) -> list[channel.Line]:
         """Take lines until the guest is idle *and* paused; the two arrive by different ways."""

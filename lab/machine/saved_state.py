@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The state of a machine whose agent has greeted, saved once and restored as often as wanted.
+"""The state of a machine, saved once and restored as often as wanted.
+
+It is saved when the guest's agent has greeted, and where an experiment says that several of its
+modes have come to the same point.
 
 QEMU writes RAM and devices into one sparse file (its mapped-ram format: each page has a place of
 its own, untouched pages are holes). Beside it lies what the lab had logged until then, so that the
@@ -15,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from pydantic import BaseModel, ConfigDict
+
 from lab.config import Clock
 from lab.errors import MachineError
 from lab.machine.deadline import Deadline
@@ -27,9 +32,18 @@ if TYPE_CHECKING:
 _MACHINE = "machine"
 _CONSOLE = "console.log"
 _CHANNEL = "channel.jsonl"
+_BOOT = "boot.json"
 _TIMEOUT_S = 120.0
 # QEMU's default limit is meant for a network.
 _BANDWIDTH = 1 << 50
+
+
+class Boot(BaseModel):
+    """What the lab has to remember of a boot: how many reports the kernel made until its end."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reports: int
 
 
 @dataclass(frozen=True)
@@ -47,6 +61,33 @@ class SavedState:
     def channel(self) -> Path:
         """The control channel's log until then."""
         return self.folder / _CHANNEL
+
+    @property
+    def boot(self) -> Boot:
+        """What there is to remember of its boot."""
+        return Boot.model_validate_json((self.folder / _BOOT).read_bytes())
+
+    def conversation(self) -> tuple[list[bytes], list[Exchange]]:
+        """What the guest said by itself, and each request with its answer."""
+        greeting: list[bytes] = []
+        exchanges: list[Exchange] = []
+        for line in self.channel.read_bytes().splitlines():
+            told = json.loads(line)
+            if told["type"] == "request":
+                exchanges.append(Exchange(tuple(told["fields"]), []))
+            elif exchanges:
+                exchanges[-1].answer.append(line)
+            else:
+                greeting.append(line)
+        return greeting, exchanges
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A request to the guest, and the lines that it answered."""
+
+    request: tuple[str, ...]
+    answer: list[bytes]
 
 
 class StatePlace(Protocol):
@@ -69,12 +110,20 @@ class States(Protocol):
     """Where the saved states of machines are kept."""
 
     def of(
-        self, spec: MachineSpec, files: BootFiles, clock: Clock, command_line: Sequence[str]
+        self,
+        spec: MachineSpec,
+        files: BootFiles,
+        clock: Clock,
+        command_line: Sequence[str],
+        checkpoint: str = "",
     ) -> StatePlace | None:
-        """The place of a machine's state; None for one that has to boot each time."""
+        """The place of a machine's state right after its boot, or at the checkpoint of this name.
+
+        None for a machine that has to boot each time.
+        """
 
 
-def save(machine: Machine, folder: Path, console: Path, channel: Path) -> None:
+def save(machine: Machine, folder: Path, channel: Path, boot: Boot) -> None:
     """Save a paused machine and its logs into `folder`; it can be resumed afterwards.
 
     Raises:
@@ -87,8 +136,9 @@ def save(machine: Machine, folder: Path, console: Path, channel: Path) -> None:
     machine.execute("migrate", {"uri": f"file:{folder / _MACHINE}"})
     _await_end(machine, f"a saved machine in {folder}")
     _await_status(machine, "postmigrate")
-    shutil.copyfile(console, state.console)
+    shutil.copyfile(machine.console.path, state.console)
     shutil.copyfile(channel, state.channel)
+    (folder / _BOOT).write_text(boot.model_dump_json() + "\n", encoding="utf-8")
 
 
 def restore(machine: Machine, state: SavedState) -> None:
@@ -102,12 +152,6 @@ def restore(machine: Machine, state: SavedState) -> None:
     machine.execute("migrate-incoming", {"uri": f"file:{state.folder.absolute() / _MACHINE}"})
     _await_end(machine, f"the machine saved in {state.folder}")
     _await_status(machine, "paused")
-
-
-def greeting_lines(state: SavedState) -> list[bytes]:
-    """What the guest had said on its channel, a line each, without the lab's own."""
-    lines = state.channel.read_bytes().splitlines()
-    return [line for line in lines if json.loads(line).get("type") != "request"]
 
 
 def _set_up(machine: Machine) -> None:

@@ -15,7 +15,7 @@ from lab.machine.argv import BootFiles, MachineSpec
 from lab.machine.deadline import Deadline
 from lab.machine.guest import CHANNEL_LOG, Guest
 from lab.machine.machine import Machine
-from lab.machine.saved_state import SavedState, States
+from lab.machine.saved_state import SavedState, StatePlace, States
 
 
 @contextmanager
@@ -30,6 +30,7 @@ def boot(  # noqa: PLR0917 - what a machine is made of, in the order of its maki
     fatal: frozenset[health.Kind] = health.FATAL,
     on_start: Callable[[Guest], None] = lambda _guest: None,
     states: States | None = None,
+    checkpoint: str = "",
 ) -> Iterator[Guest]:
     """Boot a guest, give it to the caller, and end it in every case.
 
@@ -39,7 +40,9 @@ def boot(  # noqa: PLR0917 - what a machine is made of, in the order of its maki
     `on_start` gets the guest before it boots, so that another thread can abort the boot as well.
 
     With `states` the guest is restored from the state of an earlier boot of the same machine, or
-    its state is kept after the boot. On the virtual clock the guest can't tell which.
+    its state is kept after the boot. With the name of a `checkpoint` it is restored from there, if
+    another has been there: see `Guest.reach_checkpoint`. On the virtual clock the guest can't tell
+    which.
 
     Raises:
         MachineError: QEMU did not start, or the machine is not the one asked for.
@@ -58,22 +61,32 @@ def boot(  # noqa: PLR0917 - what a machine is made of, in the order of its maki
             on_start(guest)
             return guest
 
-        guest = None
-        place = states.of(spec, files, clock, command_line) if states is not None else None
-        saved = place.find() if place is not None else None
-        if place is not None and saved is not None:
+        boot_place = point_place = None
+        if states is not None:
+            boot_place = states.of(spec, files, clock, command_line)
+        if states is not None and checkpoint:
+            point_place = states.of(spec, files, clock, command_line, checkpoint)
+
+        def restore(place: StatePlace | None) -> Guest | None:
+            saved = place.find() if place is not None else None
+            if place is None or saved is None:
+                return None
             try:
                 guest = start(saved)
                 guest.restore(saved)
-            except (MachineError, GuestLost, OSError) as error:
+            except (MachineError, GuestLost, OSError, ValueError) as error:
                 # Whole by its hashes, and still of no use: a boot shows whether that is QEMU's.
                 stack.close()
                 place.discard(error)
-                guest = None
+                return None
+            return guest
+
+        guest = restore(point_place) or restore(boot_place)
         if guest is None:
             guest = start(None)
             guest.await_agent(end)
-            if place is not None:
-                place.keep(guest.save)
+            if boot_place is not None:
+                boot_place.keep(guest.save)
+        guest.checkpoint_place = point_place
         yield guest
         guest.poweroff()

@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from test_session import DEADLINE_S, exercise
+from test_session import BUSYBOX, DEADLINE_S, exercise
 
 from lab.boot_states import KIND, BootStates
 from lab.cache import Cache
 from lab.config import Clock, Engine, Iommu, Topology
-from lab.errors import GuestCrash, GuestLost
+from lab.errors import GuestCrash, GuestLost, StaleCheckpoint
 from lab.machine import BootFiles, EngineCounters, Guest, MachineSpec, boot
 from lab.progress import open_progress
 
@@ -49,12 +49,15 @@ class Lab:
         clock: Clock = Clock.VIRTUAL,
         *,
         states: bool = True,
+        checkpoint: str = "",
     ) -> tuple[bool, Seen]:
         """Whether the guest was restored, and all that it let see."""
         self.number += 1
         folder = self.root / f"run{self.number}"
         kept = BootStates(self.cache, open_progress(self.told)) if states else None
-        with boot(spec, files, folder, clock, DEADLINE_S, states=kept) as guest:
+        with boot(
+            spec, files, folder, clock, DEADLINE_S, states=kept, checkpoint=checkpoint
+        ) as guest:
             act(guest)
             counted = guest.device_counters()
         logs = [(folder / log).read_bytes() for log in ("console.log", "channel.jsonl")]
@@ -114,6 +117,96 @@ def test_the_host_clock_has_states_of_its_own(vanilla_files: BootFiles, lab: Lab
         for clock in (Clock.VIRTUAL, Clock.HOST, Clock.HOST, Clock.VIRTUAL)
     ]
     assert starts == [False, False, True, True]
+
+
+class Counted:
+    """Steps until a checkpoint, and some after it; counts what the guest really does."""
+
+    def __init__(self, first: str = "first") -> None:
+        self.first = first
+        self.asked: list[str] = []
+
+    def __call__(self, guest: Guest) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            send = guest._send
+
+            def count(verb: str, *fields: str) -> None:
+                self.asked.append(verb)
+                send(verb, *fields)
+
+            patch.setattr(guest, "_send", count)
+            script = f'echo {self.first}; echo \'{{"event":"ready"}}\'; read line < /tmp/f'
+            guest.run([BUSYBOX, "mkfifo", "/tmp/f"])  # noqa: S108 - the guest's own
+            guest.write("/proc/sys/kernel/printk", "7")
+            job = guest.spawn([BUSYBOX, "sh", "-c", script])
+            guest.load_module("lkdtm")
+            guest.write("/sys/kernel/debug/provoke-crash/DIRECT", "WARNING")
+            guest.reach_checkpoint()
+            # The program of before the checkpoint is alive, and what it has said is known.
+            assert job.stdout == [self.first]
+            guest.run([BUSYBOX, "sh", "-c", "echo x > /tmp/f"])
+            assert guest.wait(job).ok
+            guest.read("/proc/stat")
+            assert guest.reports_at_boot == 0
+            assert len(guest.reports()) == 1
+
+
+def test_a_machine_from_a_checkpoint_is_exact(vanilla_files: BootFiles, lab: Lab) -> None:
+    steps = [Counted() for _ in range(4)]
+    fresh = lab.boot(vanilla_files, act=steps[0], states=False)
+    saved = lab.boot(vanilla_files, act=steps[1], checkpoint="a program waits")
+    restored = lab.boot(vanilla_files, act=steps[2], checkpoint="a program waits")
+    other = lab.boot(vanilla_files, act=steps[3], checkpoint="another")
+    assert [start for start, _ in (fresh, saved, restored, other)] == [False, False, True, True]
+    assert saved[1] == restored[1] == other[1] == fresh[1]
+    asked = steps[0].asked
+    assert len(asked) == 8
+    assert [step.asked for step in steps[1:]] == [asked, asked[5:], asked]
+    assert lab.told.getvalue() == ""
+
+
+def test_other_steps_until_a_checkpoint_are_noticed(vanilla_files: BootFiles, lab: Lab) -> None:
+    lab.boot(vanilla_files, act=Counted("one"), checkpoint="waits")
+    with pytest.raises(StaleCheckpoint, match="echo one"):
+        lab.boot(vanilla_files, act=Counted("two"), checkpoint="waits")
+    assert "can't be restored" in lab.told.getvalue()
+    fresh = lab.boot(vanilla_files, act=Counted("two"), states=False)
+    again = [lab.boot(vanilla_files, act=Counted("two"), checkpoint="waits") for _ in range(2)]
+    assert [seen for _, seen in again] == [fresh[1], fresh[1]]
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda guest: None,
+        lambda guest: guest.reach_checkpoint(),
+        lambda guest: guest.device_counters(),
+        lambda guest: guest.inject_fault("dma0", "stall", delay_ns=1),
+    ],
+    ids=["power-off", "checkpoint", "counters", "fault"],
+)
+def test_fewer_steps_until_a_checkpoint_are_noticed(
+    act: Callable[[Guest], None], vanilla_files: BootFiles, lab: Lab
+) -> None:
+    spec = MachineSpec(engine=Engine(count=1))
+
+    def steps(guest: Guest) -> None:
+        guest.read("/proc/uptime")
+        guest.reach_checkpoint()
+
+    lab.boot(vanilla_files, spec, steps, checkpoint="read")
+    with pytest.raises(StaleCheckpoint, match="read 1 /proc/uptime"):
+        lab.boot(vanilla_files, spec, act, checkpoint="read")
+
+
+def test_a_checkpoint_behind_a_fault_is_not_kept(vanilla_files: BootFiles, lab: Lab) -> None:
+    def steps(guest: Guest) -> None:
+        guest.inject_fault("dma0", "stall", delay_ns=1)
+        guest.reach_checkpoint()
+
+    spec = MachineSpec(engine=Engine(count=1))
+    lab.boot(vanilla_files, spec, steps, checkpoint="faulty")
+    assert len(lab.states) == 1
 
 
 def overwrite(path: Path) -> None:

@@ -34,6 +34,13 @@ class ScriptedGuest:
 
     restored = False
 
+    @property
+    def reports_at_boot(self) -> int:
+        return len(self.told)
+
+    def reach_checkpoint(self) -> None:
+        pass
+
     def abort(self) -> None:
         self.aborted.set()
 

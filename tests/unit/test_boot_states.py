@@ -14,7 +14,7 @@ from lab.cache import Cache
 from lab.config import Clock, Engine, Iommu, Topology
 from lab.errors import GuestLost, MachineError
 from lab.machine import BootFiles, MachineSpec
-from lab.machine.saved_state import SavedState, greeting_lines
+from lab.machine.saved_state import Exchange, SavedState
 from lab.progress import open_progress
 
 SPEC = MachineSpec()
@@ -101,9 +101,18 @@ def test_what_cannot_be_kept_is_told_and_leaves_nothing(files: BootFiles, tmp_pa
     assert place.find() is None
 
 
-def test_the_greeting_is_what_the_guest_said(tmp_path: Path) -> None:
+def test_the_channels_log_is_a_conversation(tmp_path: Path) -> None:
     state = SavedState(tmp_path)
     hello, idle = b'{"type":"hello","protocol":1,"kernel":"7.3"}', b'{"type":"idle"}'
-    request = b'{"type": "request", "fields": ["run"]}'
-    state.channel.write_bytes(b"\n".join((hello, request, idle, b"")))
-    assert greeting_lines(state) == [hello, idle]
+    request, done = b'{"type": "request", "fields": ["run", "1", "true"]}', b'{"type":"exit"}'
+    state.channel.write_bytes(b"\n".join((hello, idle, request, done, idle, request, idle, b"")))
+    assert state.conversation() == (
+        [hello, idle],
+        [Exchange(("run", "1", "true"), [done, idle]), Exchange(("run", "1", "true"), [idle])],
+    )
+
+
+def test_a_checkpoint_has_a_state_of_its_own(files: BootFiles, tmp_path: Path) -> None:
+    states = BootStates(Cache(tmp_path / "cache"))
+    places = [states.of(SPEC, files, Clock.VIRTUAL, (), name) for name in ("", "one", "two")]
+    assert len({place.key for place in places if place is not None}) == 3

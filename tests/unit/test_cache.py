@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,7 @@ def test_verify_names_the_damaged_file(tmp_path: Path) -> None:
 BUILD_SLOWLY = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background job
+from functools import partial
 from pathlib import Path
 from lab.cache import Cache
 from lab.progress import SilentProgress
@@ -264,6 +266,7 @@ def test_collect_removes_only_what_was_not_used(tmp_path: Path) -> None:
 
 USE_WORKTREE = """
 import sys, time
+from functools import partial
 from pathlib import Path
 from lab.cache import Cache
 from lab.progress import SilentProgress
@@ -325,3 +328,38 @@ def test_a_tree_hash_sees_names_contents_links_and_run_bits(tmp_path: Path) -> N
     (tmp_path / "__pycache__").mkdir()
     (tmp_path / "__pycache__" / "c").write_text("")
     assert hash_tree(tmp_path) == seen[-1]
+
+
+def test_a_kind_is_kept_within_a_limit_oldest_first(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    paths = []
+    for number in range(4):
+        key = f"{number:024}"
+        build = partial(write_block, number)
+        paths.append(cache.entry("state", key, build))
+        os.utime(paths[-1] / MANIFEST, (number, number))
+    other = cache.entry("kernel", "0" * 24, partial(write_block, 9))
+    os.utime(other / MANIFEST, (0, 0))
+    one_bytes = sum(info.st_blocks * 512 for info in (path.stat() for path in paths[0].iterdir()))
+    assert cache.keep_within("state", 4 * one_bytes) == []
+    cache.find("state", paths[0].name)
+    # The oldest by use, and as many as it takes; the first one is the youngest now.
+    assert cache.keep_within("state", 2 * one_bytes) == [paths[2], paths[1]]
+    assert [path.is_dir() for path in (*paths, other)] == [True, False, False, True, True]
+    # Used a moment ago, so perhaps about to be read.
+    assert cache.keep_within("state", 0) == [paths[3]]
+    assert paths[0].is_dir()
+    assert not list(tmp_path.glob("state/.*"))
+
+
+def test_what_is_being_built_is_not_removed(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    path = cache.entry("state", "0" * 24, partial(write_block, 0))
+    os.utime(path / MANIFEST, (0, 0))
+    with cache.lock(f"state-{path.name}", SilentProgress(), "held"):
+        assert cache.keep_within("state", 0) == []
+    assert cache.keep_within("state", 0) == [path]
+
+
+def write_block(number: int, folder: Path) -> None:
+    (folder / "block").write_bytes(bytes([number + 1]) * (1 << 16))

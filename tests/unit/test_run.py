@@ -27,6 +27,7 @@ from lab.errors import (
     MachineError,
     PremiseError,
     ProgramDied,
+    StaleCheckpoint,
 )
 from lab.experiments.base import Experiment, ModePlan, Parameters, Session
 from lab.machine.health import Kind, Report
@@ -78,6 +79,25 @@ def test_a_crash_while_the_guest_powers_off_is_no_pass(tmp_path: Path) -> None:
             raise GuestCrash("a clean end", "KASAN", excerpt="KASAN: use-after-free")
 
     assert carry_out(experiment(passing), tmp_path, bench=Bench()).outcome is Outcome.CRASH
+
+
+def test_a_stale_checkpoint_is_tried_again_from_the_start(tmp_path: Path) -> None:
+    tries = []
+
+    def run(session: Session[Any, Any]) -> None:
+        tries.append(session)
+        session.findings.notes.append("one")
+        if len(tries) == 1:
+            raise StaleCheckpoint("to be asked 'a'", "the request 'b'")
+        passing(session)
+
+    record = carry_out(experiment(run), tmp_path)
+    assert record.outcome is Outcome.PASS
+    assert record.modes[0].notes == ["one"]
+    tries.clear()
+    stale = StaleCheckpoint("to be asked 'a'", "the request 'b'")
+    record = carry_out(experiment(raising(stale)), tmp_path / "again")
+    assert record.outcome is Outcome.ERROR
 
 
 def test_no_check_is_no_pass(tmp_path: Path) -> None:
