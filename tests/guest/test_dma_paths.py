@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from restored import boot
 
 from lab.config import Clock, Engine, Iommu, Swiotlb, Topology
 from lab.errors import PremiseError
 from lab.experiments import dma_path, premises
-from lab.machine import BootFiles, Guest, MachineSpec, boot
+from lab.machine import BootFiles, Guest, MachineSpec
 from lab.results import Mode, Outcome, Record
 
 pytestmark = [pytest.mark.guest, pytest.mark.timeout(900)]

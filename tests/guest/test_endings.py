@@ -13,10 +13,11 @@ import time
 from pathlib import Path
 
 import pytest
+from restored import boot
 
 from lab.config import Clock, Engine
 from lab.errors import GuestCrash, GuestLost, GuestTimeout, MachineError
-from lab.machine import BootFiles, Guest, MachineSpec, boot, machine
+from lab.machine import BootFiles, Guest, MachineSpec, machine
 
 pytestmark = [pytest.mark.guest, pytest.mark.timeout(300)]
 BUSYBOX = "/bin/busybox"

@@ -202,11 +202,13 @@ def test_fewer_steps_until_a_checkpoint_are_noticed(
 def test_a_checkpoint_behind_a_fault_is_not_kept(vanilla_files: BootFiles, lab: Lab) -> None:
     def steps(guest: Guest) -> None:
         guest.inject_fault("dma0", "stall", delay_ns=1)
+        guest.read("/proc/uptime")
         guest.reach_checkpoint()
 
     spec = MachineSpec(engine=Engine(count=1))
     lab.boot(vanilla_files, spec, steps, checkpoint="faulty")
-    assert len(lab.states) == 1
+    assert len(lab.states) == 1, lab.told.getvalue()
+    assert not lab.told.getvalue()
 
 
 def overwrite(path: Path) -> None:

@@ -8,11 +8,13 @@ import signal
 from pathlib import Path
 
 import pytest
+from restored import boot
 
+from lab import machine
 from lab.config import Clock, Engine
 from lab.dcbm import Dcbm, load
 from lab.errors import MachineError, PremiseError
-from lab.machine import BootFiles, Guest, GuestFileError, MachineSpec, boot
+from lab.machine import BootFiles, Guest, GuestFileError, MachineSpec
 from lab.machine.health import Kind
 
 pytestmark = [pytest.mark.guest, pytest.mark.timeout(300)]
@@ -41,7 +43,7 @@ def test_the_virtual_clock_is_exact(engines: int, vanilla_files: BootFiles, tmp_
     spec = MachineSpec(engine=Engine(count=engines))
     for name in ("first", "second"):
         folder = tmp_path / name
-        with boot(spec, vanilla_files, folder, Clock.VIRTUAL, DEADLINE_S) as guest:
+        with machine.boot(spec, vanilla_files, folder, Clock.VIRTUAL, DEADLINE_S) as guest:
             exercise(guest, engines)
             counted = guest.device_counters()
         logs = [(folder / log).read_bytes() for log in ("console.log", "channel.jsonl")]
