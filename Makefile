@@ -97,6 +97,10 @@ mutation-score: setup ## break our own series in every known way: how often does
 check-style: setup ## QEMU's and the kernel's checkpatch on the device models, patches and modules
 	$(BIN)/python -m pytest -q tests/style $(ARGS)
 
+.PHONY: bench
+bench: setup ## how long users wait, beside kunit.py (ARGS="--all", "--only NAME", "--output FILE"); run it alone
+	$(BIN)/python -m lab.dev.speed $(ARGS)
+
 .PHONY: bench-device
 bench-device: setup ## how fast the device models copy: alone against memcpy, and in a guest (ARGS="--output FILE")
 	$(BIN)/python -m lab.device_bench $(ARGS)

@@ -64,3 +64,8 @@ def test_nothing_imports_what_comes_after_it(part: str) -> None:
         for path in files
         if (wrong := imported(path) & FORBIDDEN[part])
     } == {}
+
+
+def test_nobody_imports_the_maintainers_tools() -> None:
+    files = [path for path in ROOT.rglob("*.py") if path.parent.name != "dev"]
+    assert [str(path) for path in files if "dev" in imported(path)] == []
