@@ -126,7 +126,10 @@ class BootStates:
         # KVM's processor is the host's own, and its clock goes on while a machine is saved.
         if spec.accelerator == "kvm":
             return None
-        key = state_key(spec, files, clock, command_line, self._cache.hash_file)
+        try:
+            key = state_key(spec, files, clock, command_line, self._cache.hash_file)
+        except OSError:  # QEMU itself says best what it misses
+            return None
         engines = f"{spec.engine.count} {spec.engine.kind}"
         title = f"a machine with {engines} that booted on the {clock} clock"
         if checkpoint:

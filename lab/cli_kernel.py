@@ -219,7 +219,7 @@ def _run_on(  # noqa: PLR0917 - what a run is made of
             chosen,
             lab,
             values,
-            prepare=partial(prepare, inputs=so_far),
+            prepare=partial(prepare, inputs=so_far, fresh=True),  # no kernel boots twice
             folder=folder,
             options=options,
             progress=progress,

@@ -303,7 +303,7 @@ def run_mutation(
             chosen,
             lab,
             values,
-            prepare=partial(prepare, inputs=inputs),
+            prepare=partial(prepare, inputs=inputs, fresh=True),  # no kernel boots twice
             folder=folder,
             options=options,
             progress=progress,

@@ -37,7 +37,7 @@ Change = Callable[[dict[str, Any]], None]
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An experiment's file, and guests that need no build."""
     monkeypatch.setattr(
-        lab.bench, "prepare", lambda _modes, _progress, inputs=None: ScriptedBench()
+        lab.bench, "prepare", lambda _modes, _progress, inputs=None, **_: ScriptedBench()
     )
     monkeypatch.setattr(lab.replay, "find_differences", lambda *_arguments: [])
     path = tmp_path / "own.py"
@@ -120,7 +120,7 @@ def test_a_replay_that_measures_otherwise_says_where(
         def boot_of(self, mode: Any) -> Any:
             return super().boot_of(mode).model_copy(update={"kernel_hash": "9" * 64})
 
-    monkeypatch.setattr(lab.bench, "prepare", lambda _modes, _progress, inputs=None: Other())
+    monkeypatch.setattr(lab.bench, "prepare", lambda _modes, _progress, inputs=None, **_: Other())
     result = call("replay", path, "--output", tmp_path / "again", "--run-its-code")
     assert result.exit_code == 1, result.output
     assert "record: modes[only].boot.kernel_hash: " in result.stdout
