@@ -18,7 +18,7 @@ from lab.progress import Progress, SilentProgress
 
 KIND = "state"
 # On disk: a machine that has booted takes 80 MiB, one with a full node 800.
-LIMIT_BYTES = 8 << 30
+LIMIT_BYTES = 6 << 30
 # Changes whenever what is saved, or when, is another.
 _FORMAT = "1"
 # What stands for the two sockets that QEMU inherits, whose numbers differ from run to run.
