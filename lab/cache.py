@@ -28,6 +28,7 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock, Timeout
 
+from lab.disk_use import size_on_disk
 from lab.errors import CacheError, HostError
 from lab.hash_memo import HashMemo
 from lab.manifest import (
@@ -246,7 +247,7 @@ class Cache:
         removed: list[Path] = []
         total_bytes = 0
         for path in sorted(used, key=lambda path: -used[path]):
-            size_bytes = _size(path)
+            size_bytes = size_on_disk(path)
             total_bytes += size_bytes
             unused = time.time() - used[path] > spare_s
             if total_bytes > limit_bytes and unused and self._is_free(f"{kind}-{path.name}"):
@@ -380,12 +381,16 @@ class Cache:
             data, _ = read_manifest(path)
             title = str(data.get("title", "?"))
             used_at = manifest.stat().st_mtime
-            found.append(EntryFacts(path.parent.name, path.name, title, path, _size(path), used_at))
+            found.append(
+                EntryFacts(path.parent.name, path.name, title, path, size_on_disk(path), used_at)
+            )
         for path in (self.root / "work").glob("*/*"):
             if path.is_dir() and not path.name.startswith("."):
                 kind = f"work/{path.parent.name}"
                 used_at = path.stat().st_mtime
-                found.append(EntryFacts(kind, path.name, "work tree", path, _size(path), used_at))
+                found.append(
+                    EntryFacts(kind, path.name, "work tree", path, size_on_disk(path), used_at)
+                )
         return sorted(found, key=lambda entry: -entry.used_at)
 
     def verify(self) -> dict[Path, str]:
@@ -427,7 +432,7 @@ class Cache:
         removed: list[Path] = []
         size_bytes = 0
         for path in self.root.glob("work/*/.damaged-*"):
-            size_bytes += _size(path)
+            size_bytes += size_on_disk(path)
             shutil.rmtree(path, ignore_errors=True)
             removed.append(path)
         for folder in _MEMORIES:
@@ -439,7 +444,7 @@ class Cache:
         for path in [*self.root.glob(f"*/{_PARTIAL}*"), *self.root.glob(f"*/{_DAMAGED}*")]:
             key = path.name.removeprefix(_PARTIAL)
             if path.name.startswith(_DAMAGED) or self._is_free(f"{path.parent.name}-{key}"):
-                size_bytes += _size(path)
+                size_bytes += size_on_disk(path)
                 shutil.rmtree(path, ignore_errors=True)
                 removed.append(path)
         for entry in self.list_entries():
@@ -451,21 +456,7 @@ class Cache:
         for folder in _REBUILT if unused_days <= 0 else ():
             path = self.root / folder
             if path.is_dir():
-                size_bytes += _size(path)
+                size_bytes += size_on_disk(path)
                 shutil.rmtree(path)
                 removed.append(path)
         return Collected(tuple(removed), size_bytes)
-
-
-def _size(path: Path) -> int:
-    """Bytes on disk of the files below `path`, hard links counted once."""
-    seen: set[int] = set()
-    total = 0
-    for directory, _, names in os.walk(path):
-        for name in names:
-            with contextlib.suppress(OSError):
-                info = (Path(directory) / name).lstat()
-                if info.st_ino not in seen:
-                    seen.add(info.st_ino)
-                    total += info.st_blocks * 512
-    return total

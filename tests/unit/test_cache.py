@@ -361,5 +361,22 @@ def test_what_is_being_built_is_not_removed(tmp_path: Path) -> None:
     assert cache.keep_within("state", 0) == [path]
 
 
+def test_the_sizes_of_entries_are_what_they_take_on_disk(tmp_path: Path) -> None:
+    def build(folder: Path) -> None:
+        with (folder / "sparse").open("wb") as file:
+            file.write(b"x" * (1 << 16))
+            file.truncate(1 << 32)
+        (folder / "below").mkdir()
+        (folder / "below" / "again").hardlink_to(folder / "sparse")
+        (folder / "loop").symlink_to(".")
+
+    cache = Cache(tmp_path)
+    cache.entry("state", "k1", build)
+    (entry,) = cache.list_entries()
+    assert 1 << 16 <= entry.size_bytes < 1 << 17
+    assert cache.verify() == {}
+    assert cache.collect(0).paths == (entry.path,)
+
+
 def write_block(number: int, folder: Path) -> None:
     (folder / "block").write_bytes(bytes([number + 1]) * (1 << 16))
