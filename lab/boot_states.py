@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -80,6 +81,10 @@ class BootState:
     key: str
     title: str
     progress: Progress
+
+    def in_use(self) -> AbstractContextManager[None]:
+        """Keep the state from being removed to make room, until the context ends."""
+        return self.cache.in_use(KIND, self.key)
 
     def find(self) -> SavedState | None:
         """The state, whole, or None."""

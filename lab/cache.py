@@ -232,30 +232,63 @@ class Cache:
         """
         self._discard(self.path(kind, key))
 
-    def keep_within(self, kind: str, limit_bytes: int, spare_s: float = 600.0) -> list[Path]:
+    @contextmanager
+    def in_use(self, kind: str, key: str) -> Iterator[None]:
+        """Keep `keep_within` away from an entry; `find` belongs inside. Any number of labs may.
+
+        A cache that can't be written can't lose an entry either.
+        """
+        lock = UseLock(self._entry_lock(kind, key))
+        with contextlib.suppress(OSError):
+            lock.share(SilentProgress())
+        try:
+            yield
+        finally:
+            lock.drop()
+
+    def keep_within(self, kind: str, limit_bytes: int) -> list[Path]:
         """Remove what of a kind was not used for longest, until the rest is within a limit on disk.
 
-        What was used in the last `spare_s` seconds stays: another lab may be about to read it.
+        What is in use stays, and so does what was used last. What killed labs left of the kind goes
+        first; what can't be removed is left for the next call.
 
         Returns:
             The entries that are gone.
         """
+        self._remove_leftovers(kind)
         used = {}
         for manifest in (self.root / kind).glob(f"*/{MANIFEST}"):
             with contextlib.suppress(OSError):  # another lab was faster
                 used[manifest.parent] = manifest.stat().st_mtime
+        sizes = {path: size_on_disk(path) for path in used}
+        total_bytes = sum(sizes.values())
         removed: list[Path] = []
-        total_bytes = 0
-        for path in sorted(used, key=lambda path: -used[path]):
-            size_bytes = size_on_disk(path)
-            total_bytes += size_bytes
-            unused = time.time() - used[path] > spare_s
-            if total_bytes > limit_bytes and unused and self._is_free(f"{kind}-{path.name}"):
-                with contextlib.suppress(OSError):
-                    self._discard(path)
-                    removed.append(path)
-                    total_bytes -= size_bytes
+        for path in sorted(used, key=lambda path: used[path])[:-1]:
+            if total_bytes <= limit_bytes:
+                break
+            # Whoever comes while this is held waits, and then finds the entry gone.
+            with (
+                contextlib.suppress(InUse, OSError),
+                UseLock(self._entry_lock(kind, path.name)).alone(),
+            ):
+                self._discard(path)
+                removed.append(path)
+                total_bytes -= sizes[path]
         return removed
+
+    def _remove_leftovers(self, kind: str) -> None:
+        """Remove partial directories of builders that are dead, and what was set aside."""
+        folder = self.root / kind
+        for path in folder.glob(f"{_PARTIAL}*"):
+            lock = FileLock(self._lock_path(f"{kind}-{path.name.removeprefix(_PARTIAL)}"))
+            # Held until it is gone: the next builder of the same entry writes to the same place.
+            with contextlib.suppress(Timeout, OSError), lock.acquire(timeout=0):
+                shutil.rmtree(path, ignore_errors=True)
+        for path in folder.glob(f"{_DAMAGED}*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def _entry_lock(self, kind: str, key: str) -> Path:
+        return self.root / "locks" / f"{kind}-{key}.use"
 
     def _publish(self, partial: Path, path: Path, kind: str, title: str) -> None:
         manifest = describe(partial, kind, path.name, title)
@@ -278,11 +311,11 @@ class Cache:
 
     def _discard(self, path: Path) -> None:
         """Remove a directory so that no half of it can be seen under its own name."""
-        if not path.exists():
-            return
         aside = path.with_name(f"{_DAMAGED}{path.name}-{os.getpid()}-{time.monotonic_ns()}")
-        path.rename(aside)
-        shutil.rmtree(aside)
+        with contextlib.suppress(FileNotFoundError):  # nothing there, or another lab was faster
+            path.rename(aside)
+            # Another lab may help; what is left is for the next collection.
+            shutil.rmtree(aside, ignore_errors=True)
 
     # -- work trees ------------------------------------------------------------------------
 
@@ -331,7 +364,7 @@ class Cache:
         Raises:
             CacheError: the lock can't be made.
         """
-        path = self.root / "locks" / f"{name}.lock"
+        path = self._lock_path(name)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(path)
@@ -347,6 +380,9 @@ class Cache:
         finally:
             lock.release()
 
+    def _lock_path(self, name: str) -> Path:
+        return self.root / "locks" / f"{name}.lock"
+
     def _use(self, progress: Progress) -> None:
         try:
             self._use_lock.share(progress)
@@ -354,7 +390,7 @@ class Cache:
             raise self._unusable(error) from error
 
     def _is_free(self, name: str) -> bool:
-        lock = FileLock(self.root / "locks" / f"{name}.lock")
+        lock = FileLock(self._lock_path(name))
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -380,7 +416,10 @@ class Cache:
                 continue
             data, _ = read_manifest(path)
             title = str(data.get("title", "?"))
-            used_at = manifest.stat().st_mtime
+            try:
+                used_at = manifest.stat().st_mtime
+            except FileNotFoundError:
+                continue  # another lab has just removed it
             found.append(
                 EntryFacts(path.parent.name, path.name, title, path, size_on_disk(path), used_at)
             )
@@ -402,7 +441,7 @@ class Cache:
                 continue
             data, damage = read_manifest(path)
             damage = damage or find_damage(path, data)
-            if damage is not None:
+            if damage is not None and path.is_dir():  # another lab may have removed it meanwhile
                 damaged[path] = damage
         return damaged
 
@@ -459,4 +498,5 @@ class Cache:
                 size_bytes += size_on_disk(path)
                 shutil.rmtree(path)
                 removed.append(path)
+        self._memo.forget_lost()
         return Collected(tuple(removed), size_bytes)

@@ -59,11 +59,7 @@ class HashMemo:
             if not self._changed:
                 return
             self._changed = False
-            known = {
-                name: entry
-                for name, entry in self._load().items()
-                if Path(name.partition(" ")[2]).exists()
-            }
+            known = self._of_files_that_exist()
             partial = self._path.with_name(f".{self._path.name}.{os.getpid()}")
             with contextlib.suppress(OSError):
                 try:
@@ -71,6 +67,25 @@ class HashMemo:
                     partial.replace(self._path)
                 finally:
                     partial.unlink(missing_ok=True)
+
+    def forget_lost(self) -> None:
+        """Drop what is known of files that are gone; a memo that knows nothing has no file."""
+        with self._lock:
+            known = self._of_files_that_exist()
+            self._changed |= len(known) < len(self._load())
+            self._known = known
+            if not known:
+                self._changed = False
+                with contextlib.suppress(OSError):
+                    self._path.unlink(missing_ok=True)
+        self.save()
+
+    def _of_files_that_exist(self) -> dict[str, list[Any]]:
+        return {
+            name: entry
+            for name, entry in self._load().items()
+            if Path(name.partition(" ")[2]).exists()
+        }
 
     def _load(self) -> dict[str, list[Any]]:
         if self._known is None:

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Keeps the garbage collection away from a cache that somebody uses."""
+"""Keeps the garbage collection away from a cache, or from an entry of it, that somebody uses."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,9 +26,10 @@ class UseLock:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: int | None = None
+        self._close: Callable[[], object] | None = None
 
     def share(self, progress: Progress) -> None:
-        """Keep collectors away until this object is dropped; waits for one that is at work.
+        """Keep collectors away until `drop`, or this object's end; waits for one that is at work.
 
         Raises:
             OSError: the lock can't be made.
@@ -46,7 +47,13 @@ class UseLock:
             os.close(file)
             raise
         self._file = file
-        weakref.finalize(self, os.close, file)
+        self._close = weakref.finalize(self, os.close, file)
+
+    def drop(self) -> None:
+        """Give this object's share up, if it has one."""
+        if self._close is not None:
+            self._close()
+        self._file = self._close = None
 
     @contextmanager
     def alone(self) -> Iterator[None]:

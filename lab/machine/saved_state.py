@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -92,6 +93,9 @@ class Exchange:
 
 class StatePlace(Protocol):
     """Where the saved state of one machine is kept."""
+
+    def in_use(self) -> AbstractContextManager[None]:
+        """Keep the state from being removed to make room, until the context ends."""
 
     def find(self) -> SavedState | None:
         """The state, whole, or None."""

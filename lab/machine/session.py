@@ -68,18 +68,21 @@ def boot(  # noqa: PLR0917 - what a machine is made of, in the order of its maki
             point_place = states.of(spec, files, clock, command_line, checkpoint)
 
         def restore(place: StatePlace | None) -> Guest | None:
-            saved = place.find() if place is not None else None
-            if place is None or saved is None:
+            if place is None:
                 return None
-            try:
-                guest = start(saved)
-                guest.restore(saved)
-            except (MachineError, GuestLost, OSError, ValueError) as error:
-                # Whole by its hashes, and still of no use: a boot shows whether that is QEMU's.
-                stack.close()
-                place.discard(error)
-                return None
-            return guest
+            with place.in_use():  # until QEMU has read it
+                saved = place.find()
+                if saved is None:
+                    return None
+                try:
+                    guest = start(saved)
+                    guest.restore(saved)
+                except (MachineError, GuestLost, OSError, ValueError) as error:
+                    # Whole by its hashes, and still of no use: a boot shows whether that is QEMU's.
+                    stack.close()
+                    place.discard(error)
+                    return None
+                return guest
 
         guest = restore(point_place) or restore(boot_place)
         if guest is None:

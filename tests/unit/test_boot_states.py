@@ -116,3 +116,16 @@ def test_a_checkpoint_has_a_state_of_its_own(files: BootFiles, tmp_path: Path) -
     states = BootStates(Cache(tmp_path / "cache"))
     places = [states.of(SPEC, files, Clock.VIRTUAL, (), name) for name in ("", "one", "two")]
     assert len({place.key for place in places if place is not None}) == 3
+
+
+def test_a_state_in_use_is_not_removed_to_make_room(files: BootFiles, tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+    for name in ("one", "two"):
+        place = BootStates(cache).of(SPEC, files, Clock.VIRTUAL, (), name)
+        assert place is not None
+        place.keep(lambda folder: (folder / "machine").touch())
+    first = BootStates(cache).of(SPEC, files, Clock.VIRTUAL, (), "one")
+    assert first is not None
+    with first.in_use():
+        assert cache.keep_within(KIND, 0) == []
+    assert cache.keep_within(KIND, 0) == [cache.path(KIND, first.key)]

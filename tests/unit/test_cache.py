@@ -3,16 +3,22 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from lab import cache as cache_module
 from lab.cache import MANIFEST, Cache, hash_tree, make_key
 from lab.errors import BuildError, CacheError, HostError
 from lab.program import ProgramLost
@@ -344,21 +350,153 @@ def test_a_kind_is_kept_within_a_limit_oldest_first(tmp_path: Path) -> None:
     assert cache.keep_within("state", 4 * one_bytes) == []
     cache.find("state", paths[0].name)
     # The oldest by use, and as many as it takes; the first one is the youngest now.
-    assert cache.keep_within("state", 2 * one_bytes) == [paths[2], paths[1]]
+    assert cache.keep_within("state", 2 * one_bytes) == [paths[1], paths[2]]
     assert [path.is_dir() for path in (*paths, other)] == [True, False, False, True, True]
-    # Used a moment ago, so perhaps about to be read.
+    # What was used last stays, however small the limit is.
     assert cache.keep_within("state", 0) == [paths[3]]
-    assert paths[0].is_dir()
-    assert not list(tmp_path.glob("state/.*"))
+    assert [path.name for path in (tmp_path / "state").iterdir()] == [paths[0].name]
 
 
-def test_what_is_being_built_is_not_removed(tmp_path: Path) -> None:
+USE_ENTRY = """
+import sys, time
+from pathlib import Path
+from lab.cache import Cache
+cache = Cache(Path(sys.argv[1]))
+with cache.in_use("state", sys.argv[2]):
+    print(cache.find("state", sys.argv[2]), flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_another_lab_uses_is_not_removed_and_its_death_ends_that(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
-    path = cache.entry("state", "0" * 24, partial(write_block, 0))
-    os.utime(path / MANIFEST, (0, 0))
-    with cache.lock(f"state-{path.name}", SilentProgress(), "held"):
+    old, new = (cache.entry("state", key, partial(write_block, 0)) for key in ("old", "new"))
+    lab = start(USE_ENTRY, tmp_path, "old")
+    assert read_line(lab) == str(old)
+    os.utime(old / MANIFEST, (0, 0))
+    assert cache.keep_within("state", 0) == []
+    with cache.in_use("state", "old"):  # any number of labs
+        lab.kill()
+        lab.communicate()
         assert cache.keep_within("state", 0) == []
-    assert cache.keep_within("state", 0) == [path]
+    assert cache.keep_within("state", 0) == [old]
+    assert new.is_dir()
+
+
+def test_who_comes_while_an_entry_is_removed_finds_it_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = Cache(tmp_path)
+    for number in range(2):
+        os.utime(cache.entry("state", str(number), partial(write_block, 0)) / MANIFEST, (0, number))
+    removing, go_on = threading.Event(), threading.Event()
+
+    def discard(path: Path) -> None:
+        removing.set()
+        assert go_on.wait(30)
+        shutil.rmtree(path)
+
+    def use() -> Path | None:
+        with Cache(tmp_path).in_use("state", "0"):
+            return Cache(tmp_path).find("state", "0")
+
+    monkeypatch.setattr(cache, "_discard", discard)
+    with ThreadPoolExecutor() as pool:
+        remover = pool.submit(cache.keep_within, "state", 0)
+        assert removing.wait(30)
+        user = pool.submit(use)
+        assert not wait([user], timeout=0.2).done
+        go_on.set()
+        assert len(remover.result(30)) == 1
+        assert user.result(30) is None
+
+
+def test_what_dead_builders_left_goes_first_and_the_living_are_spared(tmp_path: Path) -> None:
+    dead = start(BUILD_SLOWLY, tmp_path / "dead", tmp_path / "log", 60)
+    alive = start(BUILD_SLOWLY, tmp_path / "alive", tmp_path / "log", 60)
+    assert [read_line(dead), read_line(alive)] == ["building", "building"]
+    dead.kill()
+    dead.communicate()
+    for name in ("dead", "alive"):
+        (tmp_path / name / "tool" / ".damaged-k0-1-1").mkdir()
+        assert Cache(tmp_path / name).keep_within("tool", 1 << 30) == []
+    assert list((tmp_path / "dead" / "tool").iterdir()) == []
+    (left,) = (tmp_path / "alive" / "tool").iterdir()
+    assert (left / "half").exists()
+    alive.kill()
+    alive.communicate()
+
+
+def test_what_is_removed_meanwhile_is_neither_listed_nor_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = Cache(tmp_path)
+    read = cache_module.read_manifest
+
+    def read_and_lose(path: Path) -> tuple[dict[str, Any], str | None]:
+        manifest = read(path)
+        cache.remove(path.parent.name, path.name)
+        return manifest
+
+    monkeypatch.setattr(cache_module, "read_manifest", read_and_lose)
+    for look in (cache.list_entries, cache.verify):
+        cache.entry("state", "k1", partial(write_block, 0))
+        assert not look()
+
+
+KEEP_WITHIN = """
+import sys
+from pathlib import Path
+from lab.cache import Cache
+cache = Cache(Path(sys.argv[1]))
+for number in range(20):
+    key = f"{sys.argv[2]}-{number}"
+    cache.entry("state", key, lambda folder: (folder / "block").write_bytes(bytes(1 << 16)))
+    cache.keep_within("state", 3 << 16)
+    cache.list_entries()
+"""
+
+
+def test_two_labs_at_once_keep_a_kind_within_its_limit(tmp_path: Path) -> None:
+    labs = [start(KEEP_WITHIN, tmp_path, name) for name in ("a", "b")]
+    for lab in labs:
+        lab.communicate(timeout=60)
+    assert [lab.returncode for lab in labs] == [0, 0]
+    Cache(tmp_path).keep_within("state", 3 << 16)
+    left = list((tmp_path / "state").iterdir())
+    assert 1 <= len(left) <= 3
+    assert Cache(tmp_path).verify() == {}
+
+
+FILL_DISK = """
+import resource, sys
+from pathlib import Path
+from lab.cache import Cache
+def build(directory):
+    (directory / "small").write_bytes(bytes(1000))
+    for number in range(int(sys.argv[2])):  # names of files, for a manifest that is too long
+        (directory / f"{number:0200}").touch()
+    (directory / "large").write_bytes(bytes(int(sys.argv[3])))
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
+try:
+    Cache(Path(sys.argv[1])).entry("tool", "k1", build)
+except Exception as error:
+    print(type(error).__name__)
+"""
+
+
+@pytest.mark.parametrize(
+    ("names", "size_bytes", "error"),
+    [(0, 1 << 17, "OSError"), (300, 0, "CacheError")],
+    ids=["in the build", "in the manifest"],
+)
+def test_a_write_that_fails_leaves_nothing(
+    tmp_path: Path, names: int, size_bytes: int, error: str
+) -> None:
+    lab = start(FILL_DISK, tmp_path, names, size_bytes)
+    assert lab.communicate(timeout=30)[0].strip() == error
+    assert list((tmp_path / "tool").iterdir()) == []
+    assert Cache(tmp_path).entry("tool", "k1", write_data).is_dir()
 
 
 def test_the_sizes_of_entries_are_what_they_take_on_disk(tmp_path: Path) -> None:
@@ -376,6 +514,18 @@ def test_the_sizes_of_entries_are_what_they_take_on_disk(tmp_path: Path) -> None
     assert 1 << 16 <= entry.size_bytes < 1 << 17
     assert cache.verify() == {}
     assert cache.collect(0).paths == (entry.path,)
+
+
+def test_the_memo_goes_with_what_it_is_about(tmp_path: Path) -> None:
+    paths = [Cache(tmp_path).entry("tool", key, write_data) for key in ("k1", "k2")]
+    memo = tmp_path / "hashes.json"
+    names = [f"hash_file {path / 'bin' / 'tool'}" for path in paths]
+    memo.write_text(json.dumps({name: [1, 2, 3, 4, 5, "x"] for name in names}))
+    os.utime(paths[0] / MANIFEST, (0, 0))
+    Cache(tmp_path).collect(1)
+    assert list(json.loads(memo.read_text())) == names[1:]
+    Cache(tmp_path).collect(0)
+    assert not memo.exists()
 
 
 def write_block(number: int, folder: Path) -> None:
