@@ -68,3 +68,22 @@ def test_packages_are_named_with_their_versions() -> None:
     assert known == recipe.identify_packages("kmod", "libc6-dev")
     with pytest.raises(HostError, match="no-such-package"):
         recipe.identify_packages("no-such-package")
+
+
+def test_a_package_that_was_removed_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = "installed a:amd64 1\nconfig-files b:amd64 2\ninstalled a:i386 3\n"
+    asked: list[object] = []
+
+    def ask(argv: object, **_: object) -> str:
+        asked.append(argv)
+        return told
+
+    monkeypatch.setattr(recipe, "ask_program", ask)
+    recipe._installed_packages.cache_clear()
+    try:
+        assert recipe.identify_packages("a") == "a:amd64 1; a:i386 3"
+        with pytest.raises(HostError, match="no b"):
+            recipe.identify_packages("a", "b")
+    finally:
+        recipe._installed_packages.cache_clear()
+    assert len(asked) == 1
