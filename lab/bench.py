@@ -57,7 +57,7 @@ class BuiltBench:
 
     `extra` has, by the name of the mode, what goes behind the image where a mode brings files;
     `refused`, by the same, why it can't be booted. `states` is where the states of booted machines
-    are kept; None boots each mode.
+    are kept; None boots each mode. `hash_of` gives a file's SHA-256, perhaps from memory.
     """
 
     qemu: QemuArtifact
@@ -68,6 +68,7 @@ class BuiltBench:
     extra: Mapping[str, cpio.Archive] = field(default_factory=dict)
     refused: Mapping[str, ConfigError] = field(default_factory=dict)
     states: BootStates | None = None
+    hash_of: Callable[[Path], str] = hash_file
 
     @property
     def kernels(self) -> list[KernelIdentity]:
@@ -98,8 +99,8 @@ class BuiltBench:
         files = BootFiles.of(self.qemu, kernel, image)
         clock = mode.machine.clock
         return BootIdentity(
-            kernel_hash=hash_file(kernel.vmlinux),
-            initramfs_hash=hash_file(image.initramfs),
+            kernel_hash=self.hash_of(kernel.vmlinux),
+            initramfs_hash=self.hash_of(image.initramfs),
             command_line=kernel_command_line(spec, clock, mode.command_line),
             argv=argv_without_paths(spec, files, clock, mode.command_line),
         )
@@ -208,6 +209,7 @@ def prepare(
         extra,
         refused,
         states=None if fresh else BootStates(cache, progress),
+        hash_of=cache.hash_file,
     )
 
 

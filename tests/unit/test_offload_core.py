@@ -16,6 +16,7 @@ from lab.build.given_kernel import GivenKernel
 from lab.build.image import ImageArtifact
 from lab.build.inputs import Inputs
 from lab.build.kernel_image import Format, ImageFacts
+from lab.cache import Cache
 from lab.checkout import IMAGES, KERNEL_CONFIG
 from lab.config import LabFile
 from lab.errors import ConfigError, PremiseError
@@ -95,7 +96,7 @@ def test_what_is_given_is_looked_through_for_providers_and_what_is_refused_is_sa
     given = GivenKernel(tmp_path / "image", ImageFacts(Format.VMLINUX, "7.3.4", None), None, None)
     image = ImageArtifact(Path("initramfs"), "key", frozenset(FOREIGN))
     taken: list[str] = []
-    monkeypatch.setattr(bench, "Cache", lambda: None)
+    monkeypatch.setattr(bench, "Cache", lambda: Cache(tmp_path / "cache"))
     monkeypatch.setattr(bench, "build_qemu", lambda *_: None)
     monkeypatch.setattr(bench, "identify_qemu", lambda *_: None)
     monkeypatch.setattr(bench, "take_given_kernel", lambda _c, _g, names, _p: taken.extend(names))
