@@ -30,8 +30,9 @@ from lab.errors import ConfigError
 from lab.experiments.base import ModePlan
 from lab.experiments.offload_core import LATE_WRITE, RIVAL
 from lab.kernel_choices import Choice, check_choices, choice_of, qemu_base_of
-from lab.machine import BootFiles, Guest, MachineSpec, boot
-from lab.machine.argv import kernel_command_line
+from lab.machine.argv import BootFiles, MachineSpec, kernel_command_line
+from lab.machine.guest import Guest
+from lab.machine.session import boot
 from lab.progress import Progress
 from lab.results import BootIdentity, KernelIdentity, PatchIdentity, QemuIdentity
 from lab.variants import slowdown_of

@@ -12,8 +12,7 @@ from pathlib import Path
 from lab.cache import Cache, hash_file, make_key
 from lab.config import Clock
 from lab.errors import CacheError, GuestLost, LabError
-from lab.machine import BootFiles, MachineSpec
-from lab.machine.argv import build_argv
+from lab.machine.argv import BootFiles, MachineSpec, build_argv
 from lab.machine.saved_state import SavedState
 from lab.progress import Progress, SilentProgress
 

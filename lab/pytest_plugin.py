@@ -20,7 +20,7 @@ from lab.build.kernel import KernelChoice, build_kernel
 from lab.build.qemu import build_qemu
 from lab.cache import Cache
 from lab.config import Kernel, Qemu, Variant
-from lab.machine import BootFiles
+from lab.machine.argv import BootFiles
 from lab.progress import Progress, open_progress
 
 BootFilesOf = Callable[..., BootFiles]

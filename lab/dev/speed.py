@@ -35,7 +35,8 @@ from lab.dev.changed_series import write_changed_series
 from lab.dev.peers import NoPeer, kunit, time_kunit, vanilla_source
 from lab.dev.statistics import Times, render
 from lab.errors import LabError, MachineError
-from lab.machine import BootFiles, MachineSpec, boot
+from lab.machine.argv import BootFiles, MachineSpec
+from lab.machine.session import boot
 from lab.progress import Progress, open_progress
 
 _BASE = "boot-fresh"

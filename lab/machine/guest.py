@@ -42,7 +42,7 @@ _LAST_WORDS_TIMEOUT_S = 20.0
 
 
 class Guest:
-    """A guest whose agent answers; made by `lab.machine.boot`.
+    """A guest whose agent answers; made by `lab.machine.session.boot`.
 
     It belongs to the thread that booted it; only `abort` may be called from another. Timeouts are
     host time: they guard against a hang and have no influence on what the guest sees.

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from lab import machine
 from lab.boot_states import BootStates
 from lab.cache import Cache
+from lab.machine import session
 
-boot = partial(machine.boot, states=BootStates(Cache()))
+boot = partial(session.boot, states=BootStates(Cache()))

@@ -14,7 +14,8 @@ from restored import boot
 from lab.config import Clock, Engine, Iommu, Swiotlb, Topology
 from lab.errors import PremiseError
 from lab.experiments import dma_path, premises
-from lab.machine import BootFiles, Guest, MachineSpec
+from lab.machine.argv import BootFiles, MachineSpec
+from lab.machine.guest import Guest
 from lab.results import Mode, Outcome, Record
 
 pytestmark = [pytest.mark.guest, pytest.mark.timeout(900)]

@@ -17,7 +17,9 @@ from restored import boot
 
 from lab.config import Clock, Engine
 from lab.errors import GuestCrash, GuestLost, GuestTimeout, MachineError
-from lab.machine import BootFiles, Guest, MachineSpec, machine
+from lab.machine import machine
+from lab.machine.argv import BootFiles, MachineSpec
+from lab.machine.guest import Guest
 
 pytestmark = [pytest.mark.guest, pytest.mark.timeout(300)]
 BUSYBOX = "/bin/busybox"
@@ -258,7 +260,8 @@ LAB = """
 import sys
 from pathlib import Path
 from lab.config import Clock, Engine
-from lab.machine import BootFiles, MachineSpec, boot
+from lab.machine.argv import BootFiles, MachineSpec
+from lab.machine.session import boot
 qemu, firmware, vmlinux, initramfs, folder = sys.argv[1:]
 files = BootFiles(Path(qemu), tuple(map(Path, firmware.split(":"))), Path(vmlinux), Path(initramfs))
 spec = MachineSpec(engine=Engine(count=0))

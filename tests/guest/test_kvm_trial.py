@@ -9,7 +9,7 @@ import pytest
 
 from lab.cache import Cache
 from lab.doctor import boot_under_kvm, find_trial
-from lab.machine import BootFiles
+from lab.machine.argv import BootFiles
 
 pytestmark = pytest.mark.guest
 

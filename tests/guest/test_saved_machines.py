@@ -15,7 +15,10 @@ from lab.boot_states import KIND, BootStates
 from lab.cache import Cache
 from lab.config import Clock, Engine, Iommu, Topology
 from lab.errors import GuestCrash, GuestLost, StaleCheckpoint
-from lab.machine import BootFiles, EngineCounters, Guest, MachineSpec, boot
+from lab.machine.argv import BootFiles, MachineSpec
+from lab.machine.engines import EngineCounters
+from lab.machine.guest import Guest
+from lab.machine.session import boot
 from lab.progress import open_progress
 
 pytestmark = [pytest.mark.guest, pytest.mark.timeout(300)]

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 from restored import boot
 
-from lab import machine
 from lab.config import Clock, Engine
 from lab.dcbm import Dcbm, load
 from lab.errors import MachineError, PremiseError
-from lab.machine import BootFiles, Guest, GuestFileError, MachineSpec
+from lab.machine import session
+from lab.machine.argv import BootFiles, MachineSpec
+from lab.machine.guest import Guest
 from lab.machine.health import Kind
+from lab.machine.jobs import GuestFileError
 
 pytestmark = [pytest.mark.guest, pytest.mark.timeout(300)]
 BUSYBOX = "/bin/busybox"
@@ -43,7 +45,7 @@ def test_the_virtual_clock_is_exact(engines: int, vanilla_files: BootFiles, tmp_
     spec = MachineSpec(engine=Engine(count=engines))
     for name in ("first", "second"):
         folder = tmp_path / name
-        with machine.boot(spec, vanilla_files, folder, Clock.VIRTUAL, DEADLINE_S) as guest:
+        with session.boot(spec, vanilla_files, folder, Clock.VIRTUAL, DEADLINE_S) as guest:
             exercise(guest, engines)
             counted = guest.device_counters()
         logs = [(folder / log).read_bytes() for log in ("console.log", "channel.jsonl")]

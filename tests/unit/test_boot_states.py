@@ -13,7 +13,7 @@ from lab.boot_states import KIND, BootStates, state_key
 from lab.cache import Cache
 from lab.config import Clock, Engine, Iommu, Topology
 from lab.errors import GuestLost, MachineError
-from lab.machine import BootFiles, MachineSpec
+from lab.machine.argv import BootFiles, MachineSpec
 from lab.machine.saved_state import Exchange, SavedState
 from lab.progress import open_progress
 
