@@ -255,10 +255,9 @@ def choose_experiment(name: str, directories: Iterable[Path] = ()) -> Experiment
     """The experiment of that name; a name that there isn't is wrong usage."""
     if name.endswith(".py"):
         return experiments.from_file(Path(name))
-    known = {experiment.name for experiment in experiments.own_experiments()}
-    if name not in known:
+    if name not in experiments.OWN:
         # A file that can't be used is said as such, not as a name that there isn't.
-        known |= experiments.from_directories(directories).keys()
+        experiments.from_directories(directories)
     try:
         return experiments.find(name, directories)
     except ConfigError as error:
@@ -272,7 +271,7 @@ def choose_lab_file(path: Path | None) -> LabFile:
 
 def choose_parameters(chosen: Any, lab: LabFile, given: dict[str, Any], *, quick: bool) -> Any:
     """Parameters of the experiment; what --set says wrongly is wrong usage."""
-    names = {chosen.name, *(experiment.name for experiment in experiments.own_experiments())}
+    names = {chosen.name, *experiments.OWN}
     unknown = sorted(set(lab.experiment) - names)
     directories = experiments.directories_given(lab.experiments)
     if unknown and directories:

@@ -22,7 +22,7 @@ from lab.build.series_file import read_patch
 from lab.cache import Cache, hash_file
 from lab.config import Clock, ControlLayout, LabFile
 from lab.errors import ConfigError
-from lab.experiments import from_file, own_experiments
+from lab.experiments import OWN, find, from_file
 from lab.experiments.base import Experiment, ModePlan
 from lab.kernel_choices import choice_of, qemu_base_of
 from lab.progress import Progress
@@ -97,14 +97,13 @@ def restore_experiment(bundle: RunBundle, folder: Path, *, trusted: bool) -> Exp
     """
     inputs = bundle.inputs
     if inputs.experiment_hash is None:
-        known = {experiment.name: experiment for experiment in own_experiments()}
-        if inputs.experiment not in known:
+        if inputs.experiment not in OWN:
             raise ConfigError(
-                f"an experiment of the lab, {', '.join(known)}",
+                f"an experiment of the lab, {', '.join(OWN)}",
                 repr(inputs.experiment),
                 hint="was the bundle made by another version of the lab?",
             )
-        return known[inputs.experiment]
+        return find(inputs.experiment)
     if not trusted:
         raise ConfigError(
             "leave to run the Python code in the bundle, with all rights that you have",

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import re
@@ -18,39 +19,33 @@ from lab.experiments.base import Experiment, told_with_line
 
 ENTRY = "EXPERIMENT"
 DIRECTORIES = "DCBM_LAB_EXPERIMENTS"
+# The lab's own, in the order of its list.
+OWN = (
+    "compaction",
+    "move-pages",
+    "folio-count",
+    "concurrent-moves",
+    "dmatest",
+    "faults",
+    "failures",
+    "matrix",
+    "stress",
+    "alloc-failures",
+    "selftests",
+)
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 
 
 def own_experiments() -> list[Experiment[Any, Any]]:
     """The experiments that the lab brings, in the order of its list."""
-    # Imported here so that a broken experiment does not keep the others' modules from loading.
-    from lab.experiments import (  # noqa: PLC0415
-        alloc_failures,
-        compaction,
-        concurrent_moves,
-        dmatest,
-        failures,
-        faults,
-        folio_count,
-        matrix,
-        move_pages,
-        selftests,
-        stress,
-    )
+    return [_own_experiment(name) for name in OWN]
 
-    return [
-        compaction.EXPERIMENT,
-        move_pages.EXPERIMENT,
-        folio_count.EXPERIMENT,
-        concurrent_moves.EXPERIMENT,
-        dmatest.EXPERIMENT,
-        faults.EXPERIMENT,
-        failures.EXPERIMENT,
-        matrix.EXPERIMENT,
-        stress.EXPERIMENT,
-        alloc_failures.EXPERIMENT,
-        selftests.EXPERIMENT,
-    ]
+
+def _own_experiment(name: str) -> Experiment[Any, Any]:
+    """One of the lab's own; its module is called after it, and the others aren't loaded."""
+    module = importlib.import_module(f"lab.experiments.{name.replace('-', '_')}")
+    experiment: Experiment[Any, Any] = module.EXPERIMENT
+    return experiment
 
 
 def directories_given(more: Iterable[Path] = ()) -> tuple[Path, ...]:
@@ -66,7 +61,7 @@ def from_directories(directories: Iterable[Path]) -> dict[str, Experiment[Any, A
         ConfigError: a directory isn't there, a file of it can't be imported or declares no
             experiment, or two experiments, of the lab's own too, have the same name.
     """
-    taken = {experiment.name: "the lab's own" for experiment in own_experiments()}
+    taken = dict.fromkeys(OWN, "the lab's own")
     found: dict[str, Experiment[Any, Any]] = {}
     for directory in directories:
         if not directory.is_dir():
@@ -100,16 +95,17 @@ def find(name: str, directories: Iterable[Path] = ()) -> Experiment[Any, Any]:
     """
     if name.endswith(".py"):
         return from_file(Path(name))
-    known = {experiment.name: experiment for experiment in own_experiments()}
-    if name not in known:
-        known |= from_directories(directories)
-    if name not in known:
+    if name in OWN:
+        return _own_experiment(name)
+    theirs = from_directories(directories)
+    if name not in theirs:
+        known = [*OWN, *theirs]
         raise ConfigError(
             "the name of an experiment or the path of a .py file that declares one",
             f"{name!r}{suggest(name, known)}",
             hint=f"known: {', '.join(known)} (`dcbm-lab list` says what they do)",
         )
-    return known[name]
+    return theirs[name]
 
 
 def from_file(path: Path) -> Experiment[Any, Any]:
