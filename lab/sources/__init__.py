@@ -16,7 +16,6 @@ from lab.cache import Cache, hash_file, make_key
 from lab.errors import CacheError, SourceError
 from lab.progress import Progress
 from lab.sources.archive import Archive, PackageGone
-from lab.sources.download import download
 from lab.sources.pins import DebianPackage, Source, TreeSource, UrlSource
 
 GONE_FOR_S = 86400.0
@@ -129,6 +128,9 @@ def _fetch_url(cache: Cache, source: UrlSource, progress: Progress) -> Fetched:
     name = _name_of(source)
 
     def build(directory: Path) -> None:
+        # Here, because a run whose sources are there needs no HTTP.
+        from lab.sources.download import download  # noqa: PLC0415
+
         partial = cache.root / "partial" / source.sha256
         with progress.step(f"downloading {name}") as step:
             download(source.url, partial, sha256=source.sha256, step=step)

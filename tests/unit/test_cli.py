@@ -426,13 +426,8 @@ def test_a_wrong_name_is_wrong_usage_and_leaves_nothing(
     assert not (tmp_path / "out").exists()
 
 
-# Libraries that take longer to load than --help may, and parts of the lab that bring them along.
-SLOW = {"asyncio", "jinja2", "junitparser", "matplotlib", "qemu.qmp", "rich"}
-SLOW |= {"lab.config", "lab.experiments", "lab.results", "lab.run"}
-
-
-@pytest.mark.parametrize("words", [("--help",), ("run", "--help"), ("exec", "--help")])
-def test_help_loads_nothing_that_it_does_not_need(words: tuple[str, ...]) -> None:
+def loaded_by(words: tuple[str, ...], status: int = 0) -> set[str]:
+    """Every module that a command has loaded when it ends with that status."""
     program = f"""
 import sys
 sys.argv[1:] = {words!r}
@@ -440,11 +435,43 @@ import lab.cli
 try:
     lab.cli.main()
 except SystemExit as end:
-    assert not end.code
+    assert (end.code or 0) == {status}
 print(*sys.modules, sep="\\n")
 """
     argv = [sys.executable, "-c", program]
     done = subprocess.run(argv, capture_output=True, text=True, check=True)
-    loaded = done.stdout.splitlines()
+    loaded = set(done.stdout.splitlines())
     assert "lab.cli" in loaded
-    assert not SLOW & set(loaded)
+    return loaded
+
+
+# What only some verbs need and takes long to load, and parts of the lab that bring it along.
+LIBRARIES = {"asyncio", "http.client", "jinja2", "junitparser", "matplotlib", "qemu.qmp", "rich"}
+SLOW = LIBRARIES | {"lab.config", "lab.experiments", "lab.results", "lab.run"}
+
+
+@pytest.mark.parametrize("words", [("--help",), ("run", "--help"), ("exec", "--help")])
+def test_help_loads_nothing_that_it_does_not_need(words: tuple[str, ...]) -> None:
+    assert not SLOW & loaded_by(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "idle"),
+    [
+        (("list",), LIBRARIES | {"lab.cache", "lab.run", "lab.machine.guest"}),
+        (("kernel", "list"), LIBRARIES | {"lab.experiments", "lab.machine", "lab.results"}),
+        (("cache", "list"), LIBRARIES | {"lab.build", "lab.experiments", "lab.results"}),
+    ],
+)
+def test_a_verb_loads_nothing_that_it_does_not_need(
+    words: tuple[str, ...], idle: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert not idle & loaded_by(words)
+
+
+def test_a_run_loads_its_own_experiment_alone() -> None:
+    loaded = loaded_by(("run", "compaction", "--mode", "none"), status=2)
+    assert "lab.experiments.compaction" in loaded
+    others = {"matrix", "move_pages", "dmatest", "faults", "failures", "stress", "selftests"}
+    assert not {f"lab.experiments.{name}" for name in others} & loaded

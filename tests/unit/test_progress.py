@@ -11,7 +11,8 @@ import pytest
 from rich.console import Console
 
 from lab import progress as progress_module
-from lab.progress import LiveProgress, PlainProgress, open_progress
+from lab.live_progress import LiveProgress
+from lab.progress import PlainProgress, open_progress
 
 
 def live() -> tuple[LiveProgress, io.StringIO]:
